@@ -1,0 +1,134 @@
+"""Alarms that belong together: a case that opens, grows, is treated, and closes."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from steadytrain.events import Alarm, Incident
+
+Phase = Literal["examining", "treating", "verifying", "watching", "waiting"]
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """The open incident. A case history belongs to the run and never rolls back.
+
+    Attributes:
+        phase: examining (evidence asked for), treating (a remedy is on its way), verifying (it was
+            carried out), watching (nothing to do but look), waiting (for a person).
+        opened: step whose record opened it.
+        onset: first step that looks affected.
+        last_alarm: newest step with an alarm.
+        examine_at: step before which evidence is gathered.
+        peak: highest total loss seen, None while none was finite.
+        rung: of the newest remedy, -1 before the first.
+        remedy: id of the newest remedy.
+        healed_after: verification counts committed steps after this one.
+    """
+
+    id: str
+    phase: Phase
+    attempt: int
+    opened: int
+    onset: int
+    last_alarm: int
+    signals: tuple[str, ...]
+    directions: tuple[str, ...]
+    score: float
+    examine_at: int
+    peak: float | None = None
+    cause: str | None = None
+    rung: int = -1
+    remedy: str | None = None
+    healed_after: int | None = None
+    good_steps: int = 0
+
+
+def find_onset(
+    histories: tuple[tuple[tuple[int, ...], tuple[float, ...]], ...],
+    step: int,
+    *,
+    near: float,
+    reach: int,
+) -> int:
+    """First step of the unbroken run of odd points that ends at `step`.
+
+    A gradient norm leads a loss spike by 1 to 4 steps (BLOOM 176B), so the step that alarms is
+    seldom the first that is affected.
+
+    Args:
+        histories: (steps, distances) of each signal that alarms.
+        near: a distance from which a point counts as odd. [robust standard deviations]
+        reach: how far back to look. [steps]
+    """
+    odd = {
+        at
+        for steps, distances in histories
+        for at, distance in zip(steps, distances, strict=True)
+        if abs(distance) >= near and step - reach <= at < step
+    }
+    onset = step
+    while onset - 1 in odd:
+        onset -= 1
+    return onset
+
+
+def open_case(
+    number: int, alarms: tuple[Alarm, ...], *, onset: int, examine_at: int, loss: float | None
+) -> tuple[Case, Incident]:
+    """A new case from the alarms of one step, and the judgment that announces it."""
+    first = alarms[0]
+    case = Case(
+        id=f"incident-{number}",
+        phase="examining",
+        attempt=first.attempt,
+        opened=first.step,
+        onset=onset,
+        last_alarm=first.step,
+        signals=tuple(alarm.signal for alarm in alarms),
+        directions=_distinct(alarm.direction for alarm in alarms),
+        score=max((alarm.score for alarm in alarms), key=abs),
+        examine_at=examine_at,
+        peak=loss,
+    )
+    return case, announce(case, "opened", first.attempt, first.step)
+
+
+def grow_case(case: Case, alarms: tuple[Alarm, ...], loss: float | None) -> Case:
+    """The case with the alarms of a further step."""
+    peak = case.peak if loss is None else loss if case.peak is None else max(case.peak, loss)
+    return msgspec.structs.replace(
+        case,
+        last_alarm=alarms[-1].step,
+        signals=_distinct((*case.signals, *(alarm.signal for alarm in alarms))),
+        directions=_distinct((*case.directions, *(alarm.direction for alarm in alarms))),
+        score=max((case.score, *(alarm.score for alarm in alarms)), key=abs),
+        peak=peak,
+    )
+
+
+def announce(
+    case: Case,
+    change: Literal["opened", "grew", "closed"],
+    attempt: int,
+    step: int,
+    *,
+    reason: str = "",
+) -> Incident:
+    """The judgment that says how a case stands."""
+    return Incident(
+        id=case.id,
+        change=change,
+        attempt=attempt,
+        step=step,
+        onset=case.onset,
+        signals=case.signals,
+        directions=case.directions,
+        score=case.score,
+        examine_at=case.examine_at if change == "opened" else None,
+        reason=reason,
+    )
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,203 @@
+"""Diagnosis -> the next remedy, mildest first, within a budget."""
+
+import msgspec
+
+from steadytrain.events import (
+    AskPerson,
+    BeginDecay,
+    Plan,
+    RollBack,
+    ScaleEpsilon,
+    ScaleLearningRate,
+    ScaleShallowGradients,
+    SetZLoss,
+    SkipDraws,
+    SkipUpdate,
+)
+from steadytrain.causes import (
+    BAD_TEXT,
+    CORRUPTED_WEIGHTS,
+    HARD_BATCH,
+    LEARNING_RATE,
+    NOT_KNOWN,
+    OPTIMIZER_STATE,
+    OVERFLOW,
+)
+from steadytrain.ranges import Ranges, merge
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and when a remedy is chosen.
+
+    Attributes:
+        rung: how many remedies this cause has had in this incident.
+        onset: first affected step.
+        due: the step before which the remedy will be carried out.
+        first_flagged: first committed step that used a flagged draw; None if none landed.
+        flagged: draws whose text is corrupt.
+        window: draws of all steps from the onset to `due`.
+        landed: whether an affected update landed.
+        recovered: the newest points are inside their bands again.
+        rollbacks: how many this run has had.
+    """
+
+    cause: str
+    rung: int
+    onset: int
+    due: int
+    first_flagged: int | None
+    flagged: Ranges
+    window: Ranges
+    landed: bool
+    recovered: bool
+    rollbacks: int
+
+
+class Ladder(msgspec.Struct, frozen=True, kw_only=True):
+    """Which remedy next. A choice is (plan, one sentence why); an empty plan means: only watch.
+
+    Attributes:
+        margin: steps kept away from the onset when the state, not the data, is suspect.
+        further: how much further back the second rollback goes. [steps]
+        lr_factor, hold_steps, rewarm_steps: a lowered learning rate is held, then re-warmed.
+        epsilon_factor: Adam's epsilon is multiplied by this.
+        shallow_alpha, relax_steps: gradients of the embedding and lowest block.
+        z_loss: coefficient when it is switched on.
+        max_rollbacks: of a run, then a person is asked.
+
+    Source: PaLM (about 100 steps back, 200 to 500 batches skipped; here the affected window, since
+    the evidence names it); lr 0.5: IDEFICS and BLOOM 104B halved it; shallow alpha 0.1: GLM-130B;
+    z-loss 1e-4: PaLM; epsilon lower: "A Theory on Adam Instability"; margin, further, hold,
+    rewarm: guesses for short runs, see LOG.md 2026-11-24.
+    """
+
+    margin: int = 2
+    further: int = 24
+    lr_factor: float = 0.5
+    hold_steps: int = 8
+    rewarm_steps: int = 32
+    epsilon_factor: float = 0.1
+    shallow_alpha: float = 0.1
+    relax_steps: int = 200
+    z_loss: float = 1e-4
+    max_rollbacks: int = 24
+
+    def choose(self, place: Place) -> tuple[tuple[Plan, ...], str]:
+        if place.rollbacks >= self.max_rollbacks and (place.landed or not place.recovered):
+            return self._ask(f"the run has rolled back {place.rollbacks} times, its whole budget")
+        if place.cause == BAD_TEXT:
+            return self._for_bad_text(place)
+        if place.cause == OVERFLOW:
+            return self._for_overflow(place)
+        if place.cause == LEARNING_RATE:
+            return self._for_learning_rate(place)
+        if place.cause in (CORRUPTED_WEIGHTS, OPTIMIZER_STATE):
+            return self._for_broken_state(place)
+        if place.cause == HARD_BATCH or (place.cause == NOT_KNOWN and place.recovered):
+            return (), "the batch was hard, not broken; the model is left alone"
+        return self._for_instability(place)
+
+    def _for_bad_text(self, place: Place) -> tuple[tuple[Plan, ...], str]:
+        if place.rung == 0 and place.first_flagged is None:
+            return (
+                (SkipDraws(ranges=place.flagged, from_step=place.due - 1),),
+                "no affected update landed, so leaving the corrupt sequences out is enough",
+            )
+        start = place.onset if place.first_flagged is None else place.first_flagged
+        if place.rung == 0:
+            return (
+                (
+                    RollBack(to_step=start - 1),
+                    SkipDraws(ranges=place.flagged, from_step=start - 1),
+                ),
+                "return to the state before the corrupt sequences and leave them out",
+            )
+        if place.rung == 1:
+            back = self._before(start, self.margin)
+            return (
+                (
+                    RollBack(to_step=back),
+                    SkipDraws(ranges=merge(place.flagged + place.window), from_step=back),
+                ),
+                "the corrupt sequences alone were not all: leave out the whole affected window",
+            )
+        return self._for_instability(place)
+
+    def _for_overflow(self, place: Place) -> tuple[tuple[Plan, ...], str]:
+        if place.rung == 0 and not place.landed:
+            return (
+                (SkipUpdate(step=place.onset),),
+                "the update with the non-finite value did not land; nothing else is wrong",
+            )
+        return self._for_instability(place)
+
+    def _for_learning_rate(self, place: Place) -> tuple[tuple[Plan, ...], str]:
+        if place.rung > 1:
+            return self._for_instability(place)
+        back = self._before(place.onset, self.margin + place.rung * self.further)
+        return (
+            (RollBack(to_step=back), self._lower_lr(back, place.rung)),
+            "return to the state before the wrong learning rate, and re-warm from half of the plan",
+        )
+
+    def _for_broken_state(self, place: Place) -> tuple[tuple[Plan, ...], str]:
+        if place.rung > 1:
+            return self._ask("the state stays broken after two rollbacks: suspect the hardware")
+        back = self._before(place.onset, self.margin + place.rung * self.further)
+        return (RollBack(to_step=back),), "return to the state before it was damaged"
+
+    def _for_instability(self, place: Place) -> tuple[tuple[Plan, ...], str]:
+        back = self._before(place.onset, self.margin)
+        skip = SkipDraws(ranges=place.window, from_step=back)
+        lower = self._lower_lr(back, 0)
+        shallow = ScaleShallowGradients(
+            alpha=self.shallow_alpha,
+            from_step=back,
+            hold_steps=self.hold_steps,
+            relax_steps=self.relax_steps,
+        )
+        rungs: tuple[tuple[tuple[Plan, ...], str], ...] = (
+            ((RollBack(to_step=back), skip), "return to before the onset and skip its data"),
+            (
+                (RollBack(to_step=back), skip, lower),
+                "the same place broke again without its data, so it is the state: lower the "
+                "learning rate as well",
+            ),
+            (
+                (RollBack(to_step=back), skip, lower, shallow),
+                "a lower learning rate did not hold: damp the shallow layers' gradients",
+            ),
+            (
+                (
+                    RollBack(to_step=back),
+                    skip,
+                    lower,
+                    shallow,
+                    ScaleEpsilon(factor=self.epsilon_factor, from_step=back),
+                    SetZLoss(coefficient=self.z_loss, from_step=back),
+                ),
+                "still unstable: lower Adam's epsilon and hold the logits with a z-loss",
+            ),
+            (
+                (RollBack(to_step=back), skip, BeginDecay(from_step=back)),
+                "nothing held at this learning rate: begin the decay now",
+            ),
+        )
+        if place.rung >= len(rungs):
+            return self._ask("every remedy for an unstable run was tried at this place")
+        return rungs[place.rung]
+
+    def _lower_lr(self, from_step: int, again: int) -> ScaleLearningRate:
+        return ScaleLearningRate(
+            factor=self.lr_factor ** (1 + again),
+            from_step=from_step,
+            hold_steps=self.hold_steps,
+            rewarm_steps=self.rewarm_steps,
+        )
+
+    def _before(self, onset: int, steps: int) -> int:
+        return max(0, onset - 1 - steps)
+
+    def _ask(self, why: str) -> tuple[tuple[Plan, ...], str]:
+        return (AskPerson(question=f"{why}. Look at the incident's evidence and decide."),), why
+

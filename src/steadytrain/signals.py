@@ -1,0 +1,137 @@
+"""StepRecord -> named scalars. The one table of names, units and directions.
+
+Positive signals that move by factors are taken as logarithms, so that "x5" is the same distance at
+any level. The update size is divided by the planned learning rate: a warm-up is not an anomaly, but
+an update that is larger than its learning rate explains is one.
+"""
+
+import math
+from typing import Literal
+
+import msgspec
+
+from steadytrain.events import StepRecord
+from steadytrain.stats.sums import inner_domains
+
+Direction = Literal["rise", "drop"]
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """How a signal is watched.
+
+    Attributes:
+        directions: which way is news.
+        may_rise: whether a rising trend of it is normal.
+        floor: smallest credible noise, relative to the level for losses, absolute for logarithms.
+        is_loss: a loss in nats per token; logarithms otherwise.
+        opens: whether its alarm alone opens an incident at this many times the usual distance.
+    """
+
+    unit: str
+    directions: tuple[Direction, ...]
+    may_rise: bool
+    floor: float
+    is_loss: bool
+    opens: float
+
+
+LOSS = Signal(
+    unit="nats/token",
+    directions=("rise", "drop"),
+    may_rise=False,
+    floor=0.003,
+    is_loss=True,
+    opens=1.0,
+)
+"""Floor: 0.2 to 0.3 % of the level keeps bf16-rounded and smooth logs quiet (measured in the facts)."""
+
+GRAD_NORM = Signal(
+    unit="ln", directions=("rise",), may_rise=True, floor=0.03, is_loss=False, opens=2.0
+)
+"""Heavy-tailed: a z-score on the gradient norm alone gave 19 to 260 false alarms per 10,000 points,
+so alone it must go twice as far as usual to open an incident."""
+
+UPDATE = Signal(
+    unit="ln of update per learning rate",
+    directions=("rise",),
+    may_rise=True,
+    floor=0.03,
+    is_loss=False,
+    opens=2.0,
+)
+"""Doubles before loss and gradient norm do (Marin 32B)."""
+
+LOSS_SCALE = Signal(
+    unit="log2", directions=("drop",), may_rise=True, floor=1.0, is_loss=False, opens=2.0
+)
+
+SPEED = Signal(
+    unit="ln of tokens/s", directions=("drop",), may_rise=True, floor=0.1, is_loss=False,
+    opens=math.inf,
+)
+"""Slow is not sick: it is told, never treated."""
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """One signal's value at one step; `count` sequences stand behind it."""
+
+    name: str
+    value: float
+    count: int
+    signal: Signal
+
+
+def observe(record: StepRecord, domains: tuple[str, ...]) -> tuple[Observation, ...]:
+    """All signals that this record carries. A domain without tokens is left out: a gap, not a 0."""
+    found = [_loss("loss", record, range(len(record.tokens)))] if record.tokens else []
+    if len(domains) > 1:
+        found += [_loss(f"loss:{name}", record, (index,)) for index, name in enumerate(domains)]
+        found += [
+            _loss(f"loss:{name}", record, members)
+            for name, members in inner_domains(domains).items()
+        ]
+    sequences = sum(record.sequences)
+    for name, value, signal in (
+        ("grad norm", _log(record.grad_norm), GRAD_NORM),
+        ("update", _log_ratio(record.update, record.lr_planned), UPDATE),
+        ("loss scale", _log2(record.loss_scale), LOSS_SCALE),
+        ("tokens/s", _log_ratio(sum(record.tokens), record.seconds), SPEED),
+    ):
+        # A skipped update changes no weight: its size says nothing.
+        if value is not None and not (name == "update" and not record.committed):
+            found.append(Observation(name=name, value=value, count=sequences, signal=signal))
+    return tuple(observation for observation in found if observation.count > 0)
+
+
+def lr_ratio(record: StepRecord) -> float | None:
+    """Learning rate used over learning rate planned; 1 unless something interfered."""
+    if not record.lr_planned or record.lr is None:
+        return None
+    return record.lr / record.lr_planned
+
+
+def _loss(name: str, record: StepRecord, members: range | tuple[int, ...]) -> Observation:
+    tokens = sum(record.tokens[index] for index in members)
+    nll = sum(record.nll[index] for index in members)
+    count = sum(record.sequences[index] for index in members)
+    value = nll / tokens if tokens else 0.0
+    return Observation(name=name, value=value, count=count if tokens else 0, signal=LOSS)
+
+
+def _log(value: float | None) -> float | None:
+    if value is None:
+        return None
+    if math.isnan(value) or value < 0:
+        return math.nan
+    return math.log(value) if value > 0 else None
+
+
+def _log2(value: float | None) -> float | None:
+    log = _log(value)
+    return None if log is None else log / math.log(2)
+
+
+def _log_ratio(value: float | None, base: float | None) -> float | None:
+    if value is None or not base:
+        return None
+    return _log(value / base)
