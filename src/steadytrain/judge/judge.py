@@ -579,7 +579,9 @@ def _opens(observations: tuple[Observation, ...], scores: tuple[Score, ...]) -> 
 
 
 def _landed(state: State, onset: int) -> bool:
-    return any(seen.committed for seen in state.recent if seen.step >= onset)
+    """Whether an update that looks affected changed the weights."""
+    affected = (seen for seen in state.recent if seen.step >= onset)
+    return any(seen.committed and not seen.in_band for seen in affected)
 
 
 def _farness(ratio: float | None) -> float:

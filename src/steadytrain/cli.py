@@ -1,0 +1,262 @@
+"""The command line: `steadytrain demo | run | replay | report | lint | doctor`.
+
+Imports stand inside the commands, so that `steadytrain --help` and the torch-free commands are
+quick and work where torch is not installed.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from steadytrain import __version__
+from steadytrain.errors import SteadytrainError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status. Errors on purpose are one line, without a trace."""
+    parser = _parser()
+    given = sys.argv[1:] if arguments is None else arguments
+    # What follows `--` is another program's command line.
+    own, mark, command = _split(given)
+    options = parser.parse_args(own)
+    options.command_line = command if mark else []
+    try:
+        status: int = options.action(options)
+    except SteadytrainError as error:
+        print(f"steadytrain: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="steadytrain",
+        description="Watches a language model's pre-training, understands what goes wrong, "
+        "repairs it, and proves that the repair held.",
+    )
+    parser.add_argument("--version", action="version", version=f"steadytrain {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_run(commands)
+    _add_replay(commands)
+    _add_report(commands)
+    _add_lint(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = commands.add_parser(
+        "demo", help="train a small model on real text, break it in nine ways, watch it heal"
+    )
+    demo.add_argument("--steps", type=int, default=800, help="updates of each run (800)")
+    demo.add_argument("--seed", type=int, default=0, help="of data, weights and faults (0)")
+    demo.add_argument(
+        "--faults", help="comma-separated: garbled, newlines, learning-rate, gradient, weights, "
+        "optimizer, kill, freeze, tear (all)"
+    )
+    demo.add_argument("--no-faults", action="store_true", help="only train, and watch")
+    demo.add_argument(
+        "--domain",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="text of a domain: a file or folder of txt, md, jsonl, parquet, or hf:NAME; "
+        "replaces or adds one; / makes a hierarchy",
+    )
+    demo.add_argument("--home", type=Path, help="folder for the runs (runs/demo-DATE)")
+    demo.add_argument("--lang", choices=["en", "zh"], default="en", help="of messages and report")
+    demo.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    demo.set_defaults(action=_demo)
+
+
+def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = commands.add_parser(
+        "run", help="start a training script, restart it when it dies or hangs"
+    )
+    run.add_argument("--home", type=Path, default=Path("runs/run"), help="folder of the run")
+    run.add_argument("--nproc", type=int, default=1, help="ranks on this host (1)")
+    run.add_argument(
+        "--hang-after", type=float, default=60.0, metavar="SECONDS",
+        help="never call a rank hung before so long without progress (60)",
+    )
+    run.set_defaults(action=_run)
+
+
+def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    replay = commands.add_parser("replay", help="reach every judgment of a run again and compare")
+    replay.add_argument("home", type=Path)
+    replay.add_argument("--json", action="store_true")
+    replay.set_defaults(action=_replay)
+
+
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = commands.add_parser("report", help="write a run's report as one HTML file")
+    report.add_argument("home", type=Path)
+    report.add_argument("--out", type=Path, help="file to write (HOME/report.html)")
+    report.add_argument("--lang", choices=["en", "zh"], default="en")
+    report.set_defaults(action=_report)
+
+
+def _add_lint(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    lint = commands.add_parser("lint", help="say what is wrong with text files")
+    lint.add_argument("paths", type=Path, nargs="+")
+    lint.add_argument("--domain", help="what the text should be: zh, en, code")
+    lint.add_argument("--json", action="store_true", help="one JSON object per document")
+    lint.set_defaults(action=_lint)
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    doctor = commands.add_parser("doctor", help="say what is installed and what each part needs")
+    doctor.set_defaults(action=_doctor)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    _need("torch", "rich", extra="lab")
+    from steadytrain.lab import demo
+
+    return demo.run(
+        demo.Settings(
+            home=options.home,
+            steps=options.steps,
+            seed=options.seed,
+            fault_names=demo.choose_faults(options.faults, none=options.no_faults),
+            domains=options.domain,
+            lang=options.lang,
+            as_json=options.json,
+        )
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from steadytrain.errors import SettingError
+
+    if not options.command_line:
+        raise SettingError(
+            "no training script was named, so there is nothing to run. "
+            "Write: steadytrain run --home runs/r1 -- train.py --your-options"
+        )
+    _need("torch", "psutil", extra="train")
+    from steadytrain.launch.supervisor import Supervisor
+
+    command = _as_command(options.command_line)
+    return Supervisor(
+        command, home=options.home, nproc=options.nproc, floor_seconds=options.hang_after
+    ).run()
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from steadytrain.replay import replay
+
+    results = replay(options.home)
+    differs = False
+    for result in results:
+        differs = differs or bool(result.differences)
+        if options.json:
+            print(
+                json.dumps(
+                    {
+                        "writer": result.writer,
+                        "events": result.events,
+                        "judgments": result.judgments,
+                        "differences": [
+                            {"index": d.index, "recorded": d.recorded, "reached": d.reached}
+                            for d in result.differences
+                        ],
+                    }
+                )
+            )
+            continue
+        verdict = "all the same" if not result.differences else f"{len(result.differences)} differ"
+        print(f"{result.writer}: {result.events} events, {result.judgments} judgments: {verdict}")
+        for difference in result.differences[:10]:
+            print(f"  {difference.index} recorded {difference.recorded}")
+            print(f"  {difference.index} reached  {difference.reached}")
+    return 1 if differs else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from steadytrain.board.report import write_report
+
+    print(write_report(options.home, options.out, lang=options.lang))
+    return 0
+
+
+def _lint(options: argparse.Namespace) -> int:
+    from steadytrain.lab.documents import read_domain
+    from steadytrain.text import lint
+
+    num_corrupt = 0
+    for path in options.paths:
+        for document in read_domain(options.domain or "text", str(path)):
+            found = lint(document.text, domain=options.domain)
+            num_corrupt += found.verdict == "corrupt"
+            if options.json:
+                print(
+                    json.dumps(
+                        {
+                            "source": document.source,
+                            "domain": options.domain,
+                            "verdict": found.verdict,
+                            "class": found.kind,
+                            "confidence": found.confidence,
+                            "offsets": found.offsets,
+                            "evidence": found.evidence,
+                        },
+                        ensure_ascii=False,
+                    )
+                )
+            elif found.verdict != "clean":
+                print(f"{document.source}: {found.verdict} {found.kind or ''}: {found.evidence}")
+    return 1 if num_corrupt else 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from importlib import metadata, util
+
+    needs = {
+        "watch, replay, report, lint": ("numpy", "msgspec"),
+        "train, run": ("torch", "xxhash", "psutil"),
+        "demo": ("torch", "xxhash", "psutil", "rich"),
+        "parquet files": ("pyarrow",),
+        "hub data sets": ("datasets",),
+    }
+    print(f"steadytrain {__version__}, Python {sys.version.split()[0]}")
+    for what, modules in needs.items():
+        missing = [name for name in modules if util.find_spec(name) is None]
+        have = [f"{name} {metadata.version(name)}" for name in modules if name not in missing]
+        state = "ready" if not missing else f"needs pip install {' '.join(missing)}"
+        print(f"{what:28} {state:32} {', '.join(have)}")
+    return 0
+
+
+def _need(*modules: str, extra: str) -> None:
+    from importlib import util
+
+    from steadytrain.errors import SettingError
+
+    missing = [name for name in modules if util.find_spec(name) is None]
+    if missing:
+        raise SettingError(
+            f"{', '.join(missing)} is not installed, and this command needs it. "
+            f"Write: pip install 'steadytrain[{extra}]'"
+        )
+
+
+def _as_command(given: list[str]) -> list[str]:
+    """`train.py --x` -> this Python runs it; anything else is taken as a program."""
+    return [sys.executable, *given] if given[0].endswith(".py") else given
+
+
+def _split(given: list[str]) -> tuple[list[str], bool, list[str]]:
+    if "--" not in given:
+        return given, False, []
+    at = given.index("--")
+    return given[:at], True, given[at + 1 :]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""A data order that can rewind and skip: batches as a pure function of position and exclusions.
+
+A draw is an absolute position in the data order. Skipping leaves draws out and renumbers none, so
+"draw 81,234" names the same sequence in every attempt and a second resume stays exact. Wrappers
+around a stateful sampler replay the bad batch, or shift everything behind it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steadytrain.errors import FeedError, SettingError
+from steadytrain.ranges import Ranges, contains, merge, overlaps
+
+# B sequences, T positions.
+
+
+class Sequence(Protocol):
+    """One training sequence: tokens [T + 1] (inputs and their targets), domain index, source."""
+
+    @property
+    def tokens(self) -> np.ndarray: ...
+    @property
+    def domain(self) -> int: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def num_bytes(self) -> int: ...
+
+
+class DataOrder(Protocol):
+    """A deterministic order of sequences without an end: what a user brings.
+
+    `block(draw)` must be a pure function of `draw`; `text(draw)` is what an examiner reads.
+    """
+
+    @property
+    def domains(self) -> tuple[str, ...]: ...
+    def block(self, draw: int) -> Sequence: ...
+    def text(self, draw: int) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What one rank computes on at once.
+
+    Attributes:
+        tokens_BT, targets_BT: inputs and what follows them.
+        counted_BT: False where a target is padding.
+        domain_B, bytes_B: domain index and bytes of original text of each sequence.
+        draws, domains: absolute positions and domain indexes on the host, in the order of B.
+    """
+
+    tokens_BT: Tensor
+    targets_BT: Tensor
+    counted_BT: Tensor
+    domain_B: Tensor
+    bytes_B: Tensor
+    draws: tuple[int, ...]
+    domains: tuple[int, ...]
+
+
+class Feed:
+    """Walks a data order, all ranks in step: rank r of w takes every w-th draw of an update.
+
+    Args:
+        order: the data order.
+        batch_size: sequences of one micro-batch on one rank.
+        accumulate: micro-batches of one update.
+
+    Raises:
+        SettingError: a size below 1.
+    """
+
+    def __init__(
+        self,
+        order: DataOrder,
+        *,
+        batch_size: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if batch_size < 1 or accumulate < 1:
+            raise SettingError(
+                f"batch_size={batch_size}, accumulate={accumulate} make an empty update. "
+                "Write Feed(order, batch_size=32) or more."
+            )
+        self.order = order
+        self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.draw = 0
+        self._rank = rank
+        self._world = world
+        self._device = torch.device(device)
+        self._excluded: list[tuple[int, Ranges]] = []
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        return tuple(self.order.domains)
+
+    @property
+    def draws_per_step(self) -> int:
+        return self.batch_size * self.accumulate * self._world
+
+    def leave_out(self, exclusions: list[tuple[int, Ranges]]) -> None:
+        """Replace all exclusions: each (from_step, ranges) holds in steps after `from_step`."""
+        self._excluded = [(from_step, merge(ranges)) for from_step, ranges in exclusions]
+
+    def excluded(self, step: int) -> Ranges:
+        """Draws that step `step` must not use."""
+        active = [one for after, ranges in self._excluded if step > after for one in ranges]
+        return merge(active)
+
+    def seek(self, draw: int) -> None:
+        """Go on from this absolute position."""
+        if draw < 0:
+            raise FeedError(f"draw {draw} is before the data's beginning. Seek 0 or later.")
+        self.draw = draw
+
+    def step_draws(self, step: int) -> tuple[int, ...]:
+        """The draws of update `step` over all ranks from the present position; moves past them."""
+        excluded = self.excluded(step)
+        end = self.draw + self.draws_per_step
+        if not overlaps(excluded, self.draw, end):
+            draws = tuple(range(self.draw, end))
+        else:
+            draws = self._pick(excluded)
+        self.draw = draws[-1] + 1
+        return draws
+
+    def micro_batches(self, draws: tuple[int, ...]) -> Iterator[Batch]:
+        """This rank's share of an update, one micro-batch at a time."""
+        mine = draws[self._rank :: self._world]
+        for first in range(0, len(mine), self.batch_size):
+            yield self.batch(mine[first : first + self.batch_size])
+
+    def batch(self, draws: tuple[int, ...]) -> Batch:
+        """These very sequences, padded to the longest."""
+        blocks = [self.order.block(draw) for draw in draws]
+        length = max(len(block.tokens) for block in blocks) - 1
+        tokens = np.zeros((len(blocks), length + 1), dtype=np.int64)
+        counted = np.zeros((len(blocks), length), dtype=bool)
+        for row, block in enumerate(blocks):
+            tokens[row, : len(block.tokens)] = block.tokens
+            counted[row, : len(block.tokens) - 1] = True
+        whole = self._to_device(torch.from_numpy(tokens))
+        domains = tuple(block.domain for block in blocks)
+        return Batch(
+            tokens_BT=whole[:, :-1],
+            targets_BT=whole[:, 1:],
+            counted_BT=self._to_device(torch.from_numpy(counted)),
+            domain_B=self._to_device(torch.tensor(domains)),
+            bytes_B=self._to_device(torch.tensor([block.num_bytes for block in blocks])),
+            draws=draws,
+            domains=domains,
+        )
+
+    def _pick(self, excluded: Ranges) -> tuple[int, ...]:
+        picked: list[int] = []
+        draw = self.draw
+        while len(picked) < self.draws_per_step:
+            if not contains(excluded, draw):
+                picked.append(draw)
+            draw += 1
+        return tuple(picked)
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        if self._device.type == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self._device, non_blocking=True)

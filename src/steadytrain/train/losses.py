@@ -1,0 +1,65 @@
+"""Cross-entropy and z-loss per token, and their sums per domain and per sequence.
+
+The z-loss is kept apart from the reported loss: a fused kernel that adds it inside shows a loss
+that is not the language model's (Liger adds lse_square_scale * lse^2 to what it returns).
+"""
+
+import torch
+from torch import Tensor
+
+# B sequences, T positions, V vocabulary, K domains.
+
+NUM_SUMS = 5
+"""Columns of the per-domain sums: nll, tokens, bytes, sequences, squares."""
+
+
+def token_losses(logits_BTV: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy [nats] and logsumexp of each token, in float32.
+
+    nll = logsumexp(logits) - logits[target]: one pass gives both, where cross-entropy plus a
+    separate logsumexp would take two.
+    """
+    logits_BTV = logits_BTV.float()
+    lse_BT = logits_BTV.logsumexp(-1)
+    chosen_BT = logits_BTV.gather(-1, targets_BT.unsqueeze(-1)).squeeze(-1)
+    return lse_BT - chosen_BT, lse_BT
+
+
+def z_losses(lse_BT: Tensor) -> Tensor:
+    """logsumexp^2 of each token; its coefficient pulls the logits' normaliser towards 1.
+
+    Source: PaLM, section 5 (coefficient 1e-4).
+    """
+    return lse_BT.square()
+
+
+def sequence_sums(nll_BT: Tensor, counted_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed loss [nats] and number of counted tokens of each sequence."""
+    nll_B = torch.where(counted_BT, nll_BT, 0.0).sum(1)  # where, not *: 0 * nan is nan
+    return nll_B, counted_BT.sum(1)
+
+
+def domain_sums(
+    nll_B: Tensor, tokens_B: Tensor, bytes_B: Tensor, domain_B: Tensor, *, domains: int
+) -> Tensor:
+    """The five sums of each domain, on the device, this rank only: float64 of shape [K, 5].
+
+    A mask and a sum, not an indexed addition: atomic additions on a GPU would make the sums
+    depend on the order of threads.
+    """
+    nll_B = nll_B.double()
+    mean_B = nll_B / tokens_B.clamp(min=1)
+    has_tokens_B = tokens_B > 0
+    columns = torch.stack(
+        (
+            nll_B,
+            tokens_B.double(),
+            bytes_B.double(),
+            has_tokens_B.double(),
+            torch.where(has_tokens_B, mean_B.square(), 0.0),
+        ),
+        dim=1,
+    )
+    index_K = torch.arange(domains, device=domain_B.device)
+    member_KB = index_K[:, None] == domain_B
+    return torch.where(member_KB[:, :, None], columns, 0.0).sum(1)

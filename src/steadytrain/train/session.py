@@ -1,0 +1,595 @@
+"""The one object a user holds: it composes tap, gate, judge and hands around a training loop.
+
+    with Session(model, optimizer, feed, home="runs/r1", steps=1000) as run:
+        for batch in run:                        # a rollback rewinds this iterator
+            logits_BTV = model(batch.tokens_BT)
+            run.backward(logits_BTV, batch)
+            run.step()
+"""
+
+import faulthandler
+import math
+import os
+import platform
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from steadytrain import recipes
+from steadytrain.errors import CheckpointError, SettingError
+from steadytrain.events import (
+    AttemptBegan,
+    CheckpointSaved,
+    Event,
+    Incident,
+    Remedy,
+    RemedyDone,
+    RunBegan,
+    RunEnded,
+    SkipDraws,
+)
+from steadytrain.judge.judge import Judge
+from steadytrain.progress import Beacon
+from steadytrain.ranges import overlaps
+from steadytrain.train import gradients
+from steadytrain.train.checkpoints import CheckpointRef, Checkpoints
+from steadytrain.train.examiner import Examiner
+from steadytrain.train.feed import Batch, Feed
+from steadytrain.train.gate import Gate
+from steadytrain.train.hands import Dials, Orders, roll_back_step
+from steadytrain.train.losses import domain_sums, sequence_sums, token_losses, z_losses
+from steadytrain.train.memory import Memory
+from steadytrain.train.panel import Panel
+from steadytrain.train.ranks import Ranks
+from steadytrain.train.recorder import Recorder
+from steadytrain.train.records import Pass, flight, record
+from steadytrain.train.schedule import WarmupStableDecay
+from steadytrain.train.snapshots import Snapshots
+from steadytrain.train.state import TrainingState
+from steadytrain.train.tap import Tap, UpdateProbe
+
+Order = Incident | Remedy
+
+class Session:
+    """Guards a training loop: watches every update, carries out what the judge decides.
+
+    Args:
+        model: the module to train; DDP- or FSDP-wrapped with several ranks.
+        optimizer: its optimizer; fused AdamW lets the gate work without waiting for a GPU.
+        feed: the data order.
+        home: folder of the run; a home that holds this run already is resumed.
+        steps: updates of the whole run.
+        judge: what decides; `recipes.pretrain()` if None.
+        schedule: learning rate; None leaves it to the user's own.
+        panel: fixed sequences whose perplexity is followed.
+        clip: global gradient norm limit, None for none. [L2]
+        z_loss: coefficient of the z-loss.
+        snapshot_every, snapshots: steps between states kept in memory, and how many.
+        checkpoint_every, keep: steps between checkpoints on disk, and how many.
+        panel_every: steps between looks at the panel.
+        fence: an error inside the judge ends judging, not training. Off in tests.
+
+    Raises:
+        SettingError: settings that make no sense together.
+        CheckpointError: the home holds another run.
+        JournalError: the home cannot be written.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        feed: Feed,
+        *,
+        home: str | Path | None = None,
+        steps: int,
+        judge: Judge | None = None,
+        schedule: WarmupStableDecay | None = None,
+        panel: Panel | None = None,
+        ranks: Ranks | None = None,
+        clip: float | None = 1.0,
+        z_loss: float = 0.0,
+        snapshot_every: int = 10,
+        snapshots: int = 8,
+        checkpoint_every: int = 100,
+        keep: int = 3,
+        panel_every: int = 100,
+        fence: bool = True,
+    ) -> None:
+        _refuse_nonsense(
+            steps=steps,
+            every={
+                "snapshot_every": snapshot_every,
+                "snapshots": snapshots,
+                "checkpoint_every": checkpoint_every,
+                "keep": keep,
+                "panel_every": panel_every,
+            },
+            clip=clip,
+            z_loss=z_loss,
+        )
+        self.home = Path(home or os.environ.get("STEADYTRAIN_HOME") or "runs/run")
+        self.steps = steps
+        self._model = model
+        self._optimizer = optimizer
+        self._feed = feed
+        self._judge = judge or recipes.pretrain()
+        self._panel = panel
+        self._ranks = ranks or Ranks()
+        self._clip = clip
+        self._snapshot_every = snapshot_every
+        self._checkpoint_every = checkpoint_every
+        self._panel_every = panel_every
+        self._fence = fence
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._device = self._parameters[0].device
+        self._shallow = gradients.shallow_parameters(model)
+        self._dials = Dials(optimizer, schedule, z_loss=z_loss)
+        self._training_state = TrainingState(model, optimizer)
+        self._snapshots = Snapshots(self._training_state, keep=snapshots)
+        self._checkpoints = Checkpoints(
+            self.home / "checkpoints",
+            self._training_state,
+            keep=keep,
+            group=_writers_group(self._ranks),
+        )
+        self._tap = Tap(domains=len(feed.domains), device=self._device)
+        self._gate = Gate(optimizer, self._device)
+        self._probe = UpdateProbe(self._parameters)
+        self._recorder = Recorder()
+        self._examiner = Examiner(
+            home=self.home,
+            model=model,
+            state=self._training_state,
+            optimizer=optimizer,
+            feed=feed,
+            recorder=self._recorder,
+            snapshots=self._snapshots,
+            ranks=self._ranks,
+        )
+        self._memory: Memory | None = None
+        self._orders = Orders()
+        self._pending: list[Order] = []
+        self._step = 0
+        self._attempt = 0
+        self._micro_batches: list[Batch] = []
+        self._draws: tuple[int, ...] = ()
+        self._first_draw = 0
+        self._passed: Pass | None = None
+        self._called: list[Order] = []
+        self._is_rewound = False
+        self._has_ended = False
+        self._last_read = time.monotonic()
+        self._beacon = Beacon(
+            self.home, self._ranks.rank, int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
+        )
+
+    def __enter__(self) -> "Session":
+        _dump_stacks_on_signal(self.home, self._ranks.rank)
+        self._beacon.beat("restore")
+        if self._ranks.rank == 0:
+            self._memory = Memory(self.home, self._judge, fence=self._fence)
+            self._begin_run()
+        self._begin_attempt()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._checkpoints.wait()
+        self._note_checkpoints()
+        if self._memory is not None:
+            self._memory.close()
+        self._beacon.beat("finished")
+
+    @property
+    def step_number(self) -> int:
+        """Updates made so far on the present branch."""
+        return self._step
+
+    @property
+    def attempt(self) -> int:
+        return self._attempt
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Micro-batches until the last step; rewinds by itself after a rollback."""
+        while not self._has_ended:
+            if self._step >= self.steps:
+                if not self._settle():
+                    self._end()
+                continue
+            self._is_rewound = False
+            self._beacon.beat("data", self._step)
+            self._first_draw = self._feed.draw
+            self._draws = self._feed.step_draws(self._step + 1)
+            self._micro_batches = []
+            for batch in self._feed.micro_batches(self._draws):
+                self._micro_batches.append(batch)
+                self._beacon.beat("forward", self._step)
+                yield batch
+                if self._is_rewound:
+                    break
+
+    def backward(self, logits_BTV: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy and z-loss of a micro-batch, their sums, and the gradients.
+
+        Returns the micro-batch's mean cross-entropy, detached, on the device. [nats/token]
+        """
+        nll_BT, lse_BT = token_losses(logits_BTV, batch.targets_BT)
+        return self.backward_losses(nll_BT, batch, z_BT=z_losses(lse_BT))
+
+    def backward_losses(
+        self, nll_BT: Tensor, batch: Batch, *, z_BT: Tensor | None = None
+    ) -> Tensor:
+        """The same for a loss that the user computed, such as a fused kernel's.
+
+        Args:
+            nll_BT: cross-entropy of each token without z-loss. [nats]
+            z_BT: logsumexp^2 of each token; without it no z-loss can be added.
+        """
+        counted = batch.counted_BT.sum()
+        nll_B, tokens_B = sequence_sums(nll_BT, batch.counted_BT)
+        mean = nll_B.sum() / counted
+        coefficient = self._dials.z_loss(self._orders.at(self._step + 1))
+        if z_BT is not None and coefficient:
+            z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
+            objective = mean + coefficient * z_nll / counted
+        else:
+            z_nll = torch.zeros((), device=mean.device)
+            objective = mean
+        (objective / self._feed.accumulate).backward()
+        with torch.no_grad():
+            nll_B = nll_B.detach()
+            sums = domain_sums(
+                nll_B, tokens_B, batch.bytes_B, batch.domain_B, domains=len(self._feed.domains)
+            )
+            self._tap.add(sums, z_nll.detach(), nll_B / tokens_B.clamp(min=1))
+        return mean.detach()
+
+    def step(self) -> None:
+        """One update: hear of the last one, obey, gate, optimize, record.
+
+        With gradient accumulation only every `accumulate`-th call makes an update. Every rank,
+        every step, same order.
+        """
+        if len(self._micro_batches) < self._feed.accumulate:
+            return
+        number = self._step + 1
+        self._beacon.beat("step", self._step)
+        self._hear()
+        self._obey(number)
+        if self._is_rewound:
+            return
+        self._update(number)
+        self._step = number
+        self._keep(number)
+
+    def _update(self, number: int) -> None:
+        """The step's path: nothing here waits for the device."""
+        settings = self._orders.at(number)
+        planned = self._dials.set(number, settings)
+        limits = self._memory.limits(number) if self._memory else None
+        self._called = self._memory.take_orders() if self._memory else []
+        vector = self._tap.call(
+            orders=len(self._called),
+            loss_limit=_to_add_up(limits and limits.loss, self._ranks),
+            grad_limit=_to_add_up(limits and limits.grad_norm, self._ranks),
+        )
+        self._ranks.add_up(vector)
+        loss_limit, grad_limit = self._tap.limits()
+        if settings.shallow_alpha != 1.0:
+            gradients.scale(self._shallow, settings.shallow_alpha)
+        norm = gradients.total_norm(self._parameters)
+        commit = self._gate.decide(
+            self._tap.loss(), norm, loss_limit=loss_limit, grad_limit=grad_limit
+        )
+        if self._clip is not None:
+            gradients.clip(self._parameters, norm, max_norm=self._clip)
+        self._probe.mark()
+        self._gate.step(commit)
+        update = self._probe.measure()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._tap.push(number, grad_norm=norm, update=update, commit=commit)
+        self._passed = Pass(
+            attempt=self._attempt,
+            step=number,
+            draw=self._first_draw,
+            draw_end=self._feed.draw,
+            draws=tuple(draw for batch in self._micro_batches for draw in batch.draws),
+            domains=tuple(one for batch in self._micro_batches for one in batch.domains),
+            lr=self._dials.release(),
+            lr_planned=planned,
+            z_loss=self._dials.z_loss(settings),
+        )
+
+    def _hear(self) -> None:
+        """Read the last update's numbers, judge them, and learn on all ranks what was decided."""
+        self._note_checkpoints()
+        if not self._tap.waits:
+            return
+        assert self._passed is not None
+        reading = self._tap.read()
+        self._recorder.add(flight(self._passed, reading))
+        if reading.called:
+            self._pending += self._ranks.tell(self._called)
+        now = time.monotonic()
+        self._tell(record(self._passed, reading, seconds=now - self._last_read))
+        self._last_read = now
+
+    def _obey(self, number: int) -> None:
+        """Carry out what is due before this update."""
+        due = [order for order in self._pending if _due(order) <= number]
+        self._pending = [order for order in self._pending if _due(order) > number]
+        for order in due:
+            if isinstance(order, Incident):
+                self._beacon.beat("examine", self._step)
+                self._tell(
+                    self._examiner.examine(order, attempt=self._attempt, step=number - 1)
+                )
+            else:
+                self._carry_out(order, number)
+
+    def _carry_out(self, remedy: Remedy, number: int) -> None:
+        began = time.monotonic()
+        self._orders.install(remedy)
+        self._feed.leave_out(self._orders.exclusions())
+        back = roll_back_step(remedy)
+        if back is None:
+            self._tell(
+                RemedyDone(remedy=remedy.id, attempt=self._attempt, step=number - 1)
+            )
+            self._redo_if_tainted(remedy, number)
+            return
+        restored, source, path = self._return_to(back)
+        self._tell(
+            RemedyDone(
+                remedy=remedy.id,
+                attempt=self._attempt,
+                step=back,
+                restored_step=restored,
+                source=source,
+                seconds=time.monotonic() - began,
+            )
+        )
+        self._attempt += 1
+        self._tell(
+            AttemptBegan(
+                attempt=self._attempt,
+                step=restored,
+                draw=self._feed.draw,
+                cause="rollback",
+                remedy=remedy.id,
+                checkpoint=path,
+            )
+        )
+
+    def _return_to(self, step: int) -> tuple[int, str, str | None]:
+        """Restore the newest state at or before a step; the present one is abandoned."""
+        self._beacon.beat("restore", self._step)
+        self._drop_step()
+        self._snapshots.drop_after(step)
+        self._recorder.forget_after(step)
+        snapshot = self._snapshots.newest_at_or_before(step)
+        if snapshot is not None:
+            self._snapshots.restore(snapshot)
+            self._step, draw = snapshot.step, snapshot.draw
+            self._feed.seek(draw)
+            return self._step, "snapshot", None
+        self._checkpoints.wait()
+        self._note_checkpoints()
+        ref = self._restore_newest(step)
+        if ref is None:
+            raise CheckpointError(
+                f"no snapshot or checkpoint at or before step {step} is left, so the run cannot "
+                "return there. Keep more: snapshots=8, keep=5 reach further back."
+            )
+        return self._step, "checkpoint", ref.path.name
+
+    def _redo_if_tainted(self, remedy: Remedy, number: int) -> None:
+        """Draw the present update again if it holds what has just been left out."""
+        ranges = self._feed.excluded(number)
+        leaves_out = any(isinstance(action, SkipDraws) for action in remedy.plan)
+        if leaves_out and any(overlaps(ranges, draw, draw + 1) for draw in self._draws):
+            self._drop_step()
+            self._feed.seek(self._first_draw)
+
+    def _drop_step(self) -> None:
+        """Throw the update under way out; the iterator draws it again."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self._tap.begin()
+        self._is_rewound = True
+
+    def _keep(self, number: int) -> None:
+        """Snapshot, checkpoint, panel: by the step's number, so every rank does the same."""
+        is_last = number == self.steps
+        takes_checkpoint = number % self._checkpoint_every == 0 or is_last
+        if number % self._snapshot_every == 0 or takes_checkpoint:
+            self._beacon.beat("snapshot", number)
+            began = time.monotonic()
+            snapshot = self._snapshots.take(number, self._feed.draw)
+            if takes_checkpoint:
+                self._beacon.beat("checkpoint", number)
+                self._checkpoints.save(
+                    snapshot, self._attempt, {}, blocked_seconds=time.monotonic() - began
+                )
+        if self._panel is not None and (number % self._panel_every == 0 or is_last):
+            self._hear()
+            self._look_at_panel(number)
+
+    def _look_at_panel(self, number: int) -> None:
+        assert self._panel is not None
+        self._beacon.beat("panel", number)
+        record = self._panel.evaluate(
+            self._model,
+            ranks=self._ranks,
+            device=self._device,
+            attempt=self._attempt,
+            step=number,
+        )
+        self._tell(record)
+
+    def _settle(self) -> bool:
+        """After the last step: hear of it and obey; True if that led back into training."""
+        self._micro_batches = []
+        self._hear()
+        while True:
+            orders = self._memory.take_orders() if self._memory else []
+            self._pending += self._ranks.tell(orders)
+            if not self._pending:
+                return False
+            self._is_rewound = False
+            self._draws = ()
+            self._obey(max(_due(order) for order in self._pending))
+            if self._is_rewound:
+                return True
+
+    def _end(self) -> None:
+        self._checkpoints.wait()
+        self._note_checkpoints()
+        self._tell(RunEnded(attempt=self._attempt, step=self._step))
+        self._has_ended = True
+
+    def _begin_run(self) -> None:
+        assert self._memory is not None
+        began = RunBegan(
+            run=self.home.name,
+            recipe=msgspec.to_builtins(self._judge),
+            domains=self._feed.domains,
+            model=self._training_state.fingerprint(),
+            parameters=self._training_state.num_parameters,
+            world=self._ranks.world,
+            draws_per_step=self._feed.draws_per_step,
+            steps=self.steps,
+            panel=self._panel.digest if self._panel else None,
+            versions={"python": platform.python_version(), "torch": str(torch.__version__)},
+        )
+        self._memory.begin_run(began)
+
+    def _begin_attempt(self) -> None:
+        """Start afresh or resume; every rank hears of it from rank 0."""
+        memory = self._memory
+        told = None
+        if memory is not None:
+            told = (memory.history, memory.pending())
+        history, pending = self._ranks.tell(told)
+        self._orders = Orders(history.remedies)
+        self._feed.leave_out(self._orders.exclusions())
+        self._attempt = history.attempt
+        ref = self._restore_newest(self.steps) if history.attempt else None
+        self._attempt += 1
+        for order in pending:
+            back = roll_back_step(order) if isinstance(order, Remedy) else None
+            if back is None:
+                self._pending.append(order)
+                continue
+            # The rollback is what this restart has just done: no later state was allowed.
+            self._tell(
+                RemedyDone(
+                    remedy=order.id,
+                    attempt=self._attempt - 1,
+                    step=back,
+                    restored_step=self._step,
+                    source="restart",
+                )
+            )
+        self._has_ended = history.has_ended and self._step >= self.steps
+        self._tell(
+            AttemptBegan(
+                attempt=self._attempt,
+                step=self._step,
+                draw=self._feed.draw,
+                cause="restart" if history.attempt else "start",
+                checkpoint=ref.path.name if ref else None,
+            )
+        )
+        snapshot = self._snapshots.take(self._step, self._feed.draw)
+        if ref is None:
+            self._checkpoints.save(snapshot, self._attempt, {}, blocked_seconds=0.0)
+
+    def _restore_newest(self, at_or_before: int) -> CheckpointRef | None:
+        """Restore the newest checkpoint that verifies and lies on the present branch."""
+        ref, refused = None, []
+        memory = self._memory
+        if memory is not None:
+            ref, refused = self._checkpoints.newest_valid(
+                lambda one: memory.allows(at_or_before, one.attempt, one.step)
+            )
+        ref = self._ranks.tell(ref)
+        for one in refused:
+            self._tell(one)
+        if ref is None:
+            return None
+        manifest = self._checkpoints.restore(ref.path)
+        self._step = int(manifest["step"])
+        self._feed.seek(int(manifest["draw"]))
+        return ref
+
+    def _note_checkpoints(self) -> None:
+        for event in self._checkpoints.poll():
+            self._tell(event)
+            if isinstance(event, CheckpointSaved) and self._memory is not None:
+                self._memory.save_state()
+                self._checkpoints.prune(self._memory.state.healthy_until)
+
+    def _tell(self, event: Event) -> None:
+        if self._memory is not None:
+            self._memory.tell(event)
+
+
+def _due(order: Order) -> int:
+    if isinstance(order, Remedy):
+        return order.due
+    assert order.examine_at is not None
+    return order.examine_at
+
+
+def _to_add_up(limit: float | None, ranks: Ranks) -> float:
+    """A limit as rank 0's share of a sum; the others add nothing."""
+    if ranks.rank != 0:
+        return 0.0
+    return math.inf if limit is None else limit
+
+
+def _writers_group(ranks: Ranks) -> dist.ProcessGroup | None:
+    """A group of its own for the thread that writes checkpoints, apart from the training's."""
+    return dist.new_group(backend="gloo") if ranks.world > 1 else None
+
+
+def _dump_stacks_on_signal(home: Path, rank: int) -> None:
+    """SIGUSR2 writes every thread's stack, so that a hang can be explained after the kill."""
+    path = home / "stacks" / f"rank{rank}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    faulthandler.register(signal.SIGUSR2, file=open(path, "w"), all_threads=True)  # noqa: SIM115
+
+
+def _refuse_nonsense(
+    *,
+    steps: int,
+    every: dict[str, int],
+    clip: float | None,
+    z_loss: float,
+) -> None:
+    for name, value in {"steps": steps, **every}.items():
+        if value < 1:
+            raise SettingError(
+                f"{name}={value} would never come. Write {name}=1 or more."
+            )
+    if clip is not None and not clip > 0:
+        raise SettingError(
+            f"clip={clip} would stop every gradient. Write clip=1.0, or clip=None for no clipping."
+        )
+    if not 0 <= z_loss < 1:
+        raise SettingError(
+            f"z_loss={z_loss} is no usable coefficient: it would outweigh the loss or reward large "
+            "logits. Write z_loss=1e-4 (PaLM), or 0 for none."
+        )

@@ -1,0 +1,156 @@
+"""Device sums -> numbers on the host, read one step late.
+
+On the step's path nothing here waits for the device: sums stay where they are, one asynchronous
+copy brings them over, and `read` is called a step later, when the copy has long been made.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from steadytrain.train.losses import NUM_SUMS
+
+# B sequences, K domains.
+
+PROBE_WEIGHTS = 16_384
+"""Weights whose change is measured. The root mean square of n values is known to 1 / sqrt(2 n):
+0.6 % here."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """The numbers of one update, on the host.
+
+    Attributes:
+        sums: float64 [K, 5]: nll, tokens, bytes, sequences, squares over all ranks.
+        z_nll: sum of logsumexp^2 over all tokens.
+        losses: mean loss of this rank's sequences, in the order of its draws.
+        called: orders that rank 0 holds ready.
+    """
+
+    step: int
+    sums: np.ndarray
+    z_nll: float
+    called: int
+    loss_limit: float
+    grad_limit: float
+    grad_norm: float
+    update: float
+    committed: bool
+    losses: np.ndarray
+
+
+class Tap:
+    """Collects an update's sums on the device and hands them over a step later."""
+
+    def __init__(self, *, domains: int, device: torch.device) -> None:
+        self._domains = domains
+        self._device = device
+        # The layout of the one vector that ranks add up; rank 0 alone fills the last three.
+        self._size = domains * NUM_SUMS + 4
+        self._vector = torch.zeros(self._size, dtype=torch.float64, device=device)
+        self._losses: list[Tensor] = []
+        self._waiting: tuple[int, Tensor, Tensor, torch.cuda.Event | None] | None = None
+
+    def begin(self) -> None:
+        """Forget the sums of a step that will not be finished."""
+        self._vector = torch.zeros_like(self._vector)
+        self._losses = []
+
+    def add(self, sums_K5: Tensor, z_nll: Tensor, mean_B: Tensor) -> None:
+        """Add one micro-batch."""
+        self._vector[: -4] += sums_K5.flatten()
+        self._vector[-4] += z_nll.double()
+        self._losses.append(mean_B)
+
+    def call(self, *, orders: int, loss_limit: float, grad_limit: float) -> Tensor:
+        """Put rank 0's words into the vector; returns it, to be added up over the ranks."""
+        words = torch.tensor([orders, loss_limit, grad_limit], dtype=torch.float64)
+        if self._device.type == "cuda":
+            words = words.pin_memory()
+        self._vector[-3:] = words.to(self._device, non_blocking=True)
+        return self._vector
+
+    def loss(self) -> Tensor:
+        """Mean loss over all tokens, a scalar on the device. After the adding up."""
+        sums_K5 = self._vector[:-4].view(self._domains, NUM_SUMS)
+        return sums_K5[:, 0].sum() / sums_K5[:, 1].sum()
+
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """The loss and gradient limits that rank 0 gave, on the device."""
+        return self._vector[-2], self._vector[-1]
+
+    def push(self, step: int, *, grad_norm: Tensor, update: Tensor, commit: Tensor) -> None:
+        """Start the copy of this step's numbers to the host."""
+        scalars = torch.stack((grad_norm.double(), update.double(), commit.double()))
+        whole = torch.cat((self._vector, scalars))
+        losses = torch.cat(self._losses).float() if self._losses else whole[:0].float()
+        event = None
+        if self._device.type == "cuda":
+            whole, losses = _to_host(whole), _to_host(losses)
+            event = torch.cuda.Event()
+            event.record()
+        self._waiting = (step, whole, losses, event)
+        self.begin()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step was pushed and not yet read."""
+        return self._waiting is not None
+
+    def read(self) -> Reading:
+        """The numbers of the step that was pushed last."""
+        assert self._waiting is not None
+        step, whole, losses, event = self._waiting
+        self._waiting = None
+        if event is not None:
+            event.synchronize()
+        numbers = whole.numpy()
+        vector = numbers[:-3]
+        return Reading(
+            step=step,
+            sums=vector[:-4].reshape(self._domains, NUM_SUMS),
+            z_nll=float(vector[-4]),
+            called=int(vector[-3]),
+            loss_limit=float(vector[-2]),
+            grad_limit=float(vector[-1]),
+            grad_norm=float(numbers[-3]),
+            update=float(numbers[-2]),
+            committed=bool(numbers[-1] == 1.0),
+            losses=losses.numpy(),
+        )
+
+
+class UpdateProbe:
+    """Root mean square change of a fixed, evenly spread sample of weights, for any optimizer."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        local = [_local(p) for p in parameters]
+        total = sum(p.numel() for p in local)
+        stride = max(1, total // PROBE_WEIGHTS)
+        self._views = [p.detach().view(-1)[::stride] for p in local if p.is_contiguous()]
+        self._before = self._look()
+
+    def mark(self) -> None:
+        """Remember the sample before an update."""
+        torch.cat(self._views, out=self._before)
+
+    def measure(self) -> Tensor:
+        """Root mean square of the change since `mark`, a scalar on the device."""
+        return (self._look() - self._before).square().mean().sqrt()
+
+    def _look(self) -> Tensor:
+        return torch.cat(self._views)
+
+
+def _local(parameter: Tensor) -> Tensor:
+    to_local = getattr(parameter, "to_local", None)  # a DTensor under FSDP2
+    return to_local() if to_local is not None else parameter
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
