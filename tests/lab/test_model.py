@@ -1,0 +1,125 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from steadytrain.errors import SettingError
+from steadytrain.lab.model import Config, Transformer, rotary_tables, rotate
+
+SMALL = Config(width=32, layers=2, heads=2, context=16)
+
+
+def some_tokens(batch, length, seed=0):
+    return torch.randint(0, 256, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+class TestConfig:
+    def test_the_default_hidden_layer_is_8_thirds_of_the_width(self):
+        assert Config().hidden == 256
+
+    @pytest.mark.parametrize("name", ["width", "layers", "heads", "context", "vocab"])
+    def test_a_size_below_one_is_refused(self, name):
+        with pytest.raises(SettingError, match=f"{name}=0 is not a size"):
+            Config(**{name: 0})
+
+    def test_a_width_that_heads_cannot_share_in_pairs_is_refused(self):
+        with pytest.raises(SettingError, match="multiple of 10"):
+            Config(width=96, heads=5)
+
+
+class TestSeed:
+    def test_the_same_seed_gives_the_same_weights(self):
+        one, two = Transformer(SMALL, seed=3), Transformer(SMALL, seed=3)
+        for a, b in zip(one.parameters(), two.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+    def test_another_seed_gives_other_weights(self):
+        one, two = Transformer(SMALL, seed=3), Transformer(SMALL, seed=4)
+        assert not torch.equal(one.head.weight, two.head.weight)
+
+    def test_the_global_random_state_is_neither_read_nor_changed(self):
+        torch.manual_seed(7)
+        before = torch.get_rng_state()
+        one = Transformer(SMALL, seed=3)
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.manual_seed(8)
+        assert torch.equal(one.head.weight, Transformer(SMALL, seed=3).head.weight)
+
+    def test_every_weight_is_written(self):
+        for name, weight in Transformer(SMALL, seed=0).named_parameters():
+            assert torch.isfinite(weight).all(), name
+            assert weight.abs().max() < 10, name
+
+
+class TestForward:
+    def test_logits_have_a_row_of_257_for_every_token(self):
+        assert Transformer(SMALL, seed=0)(some_tokens(3, 5)).shape == (3, 5, 257)
+
+    def test_a_position_does_not_see_what_comes_after_it(self):
+        model, tokens_BT = Transformer(SMALL, seed=0), some_tokens(2, 16)
+        changed_BT = tokens_BT.clone()
+        changed_BT[:, 9:] = 256
+        # rtol 1e-5: attention may be summed in another order
+        torch.testing.assert_close(
+            model(tokens_BT)[:, :9], model(changed_BT)[:, :9], rtol=1e-5, atol=1e-5
+        )
+
+    def test_the_first_loss_is_near_that_of_a_guess_among_257(self):
+        tokens_BT = some_tokens(8, 17)
+        logits_BTV = Transformer(SMALL, seed=0)(tokens_BT[:, :-1])
+        loss = F.cross_entropy(logits_BTV.flatten(0, 1), tokens_BT[:, 1:].flatten())
+        assert math.log(257) - 0.1 < loss.item() < math.log(257) + 1.0
+
+    def test_a_sequence_beyond_the_context_is_refused(self):
+        with pytest.raises(SettingError, match="longer than context=16"):
+            Transformer(SMALL, seed=0)(some_tokens(1, 17))
+
+    def test_twenty_steps_learn_a_line_by_heart(self):
+        model = Transformer(SMALL, seed=0)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        tokens_BT = some_tokens(1, 17)
+        for _ in range(20):
+            logits_TV = model(tokens_BT[:, :-1])[0]
+            loss = F.cross_entropy(logits_TV, tokens_BT[0, 1:])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert loss.item() < 0.5
+
+
+class TestNames:
+    def test_a_name_tells_the_depth(self):
+        names = [name for name, _ in Transformer(SMALL, seed=0).named_parameters()]
+        assert {name.split(".")[0] for name in names} == {"embed", "blocks", "norm", "head"}
+        assert {name.split(".")[1] for name in names if name[0] == "b"} == {"0", "1"}
+
+    def test_a_checkpoint_holds_parameters_and_nothing_else(self):
+        model = Transformer(SMALL, seed=0)
+        assert set(model.state_dict()) == {name for name, _ in model.named_parameters()}
+
+    def test_there_are_no_biases_and_the_head_is_its_own(self):
+        model = Transformer(SMALL, seed=0)
+        assert not [name for name, _ in model.named_parameters() if "bias" in name]
+        assert model.head.weight is not model.embed.weight
+
+
+class TestRotation:
+    def test_it_turns_pairs_as_complex_numbers_do(self):
+        x_BTHD = torch.randn(2, 7, 3, 8, generator=torch.Generator().manual_seed(0))
+        cos_TR, sin_TR = rotary_tables(7, 8)
+        turned_BTHR = torch.complex(x_BTHD[..., :4], x_BTHD[..., 4:]) * torch.complex(
+            cos_TR, sin_TR
+        ).unsqueeze(1)
+        torch.testing.assert_close(
+            rotate(x_BTHD, cos_TR[:, None], sin_TR[:, None]),
+            torch.cat((turned_BTHR.real, turned_BTHR.imag), -1),
+        )
+
+    def test_only_the_distance_between_positions_matters(self):
+        cos_TR, sin_TR = rotary_tables(20, 8)
+        q, k = torch.randn(2, 1, 1, 1, 8, generator=torch.Generator().manual_seed(0))
+        turned_q = rotate(q.expand(1, 20, 1, 8), cos_TR[:, None], sin_TR[:, None])[0, :, 0]
+        turned_k = rotate(k.expand(1, 20, 1, 8), cos_TR[:, None], sin_TR[:, None])[0, :, 0]
+        products = (turned_q[3:] * turned_k[:-3]).sum(-1)
+        torch.testing.assert_close(products, products[:1].expand(17))
