@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from steadytrain.signals import Observation
-from steadytrain.stats.rolling import fit_line, quantum, sigma, upper_quantile
+from steadytrain.stats.rolling import Line, fit_line, quantum, sigma, spread, upper_quantile
 
 FIT_TO_FORECAST = 1.6
 """A short fit looks better on its own points than on the next one. Source: measured, 24 to 64
@@ -127,7 +127,7 @@ class Duo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         typical = counts[len(counts) // 2]
         thinner = math.sqrt(max(1.0, typical / observation.count))
         relative = signal.floor * abs(line.level) if signal.is_loss else signal.floor
-        noise = max(self._noise(window, line.sigma) * thinner, relative, 0.75 * quantum(values[-16:]), 1e-12)
+        noise = max(self._noise(window, line) * thinner, relative, 0.75 * quantum(values[-16:]), 1e-12)
         distance = (value - expected) / noise
         limit = max(self.sigmas, self.tail_factor * self._tail(window))
         return Score(
@@ -186,10 +186,11 @@ class Duo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             score_steps=window.score_steps[:noted],
         )
 
-    def _noise(self, window: Window, fitted: float) -> float:
+    def _noise(self, window: Window, line: Line) -> float:
         if len(window.errors) >= self.window // 2:
             return sigma(window.errors, 0.0)
-        return FIT_TO_FORECAST * fitted
+        recent = slice(-self.window, None)
+        return FIT_TO_FORECAST * spread(line, window.steps[recent], window.values[recent])
 
     def _tail(self, window: Window) -> float:
         recent = [abs(score) for score in window.scores]

@@ -5,7 +5,6 @@ own band, and a running sum that has met one NaN is lost for ever (llm.c, OLMo-c
 """
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,23 +19,29 @@ class Line:
     level: float
     slope: float
     at: float
-    sigma: float
 
     def forecast(self, position: float) -> float:
         return self.level + self.slope * (position - self.at)
+
+
+def median(values: Sequence[float]) -> float:
+    """Middle value; the mean of the two middle ones for an even count. Needs at least one.
+
+    A sort and an index: statistics.median checks and copies more, and takes twice as long here.
+    """
+    ordered = sorted(values)
+    return _middle(ordered)
 
 
 def sigma(values: Sequence[float], centre: float) -> float:
     """Robust standard deviation about `centre`; 0 for fewer than two values."""
     if len(values) < 2:
         return 0.0
-    return MAD_TO_SIGMA * statistics.median(abs(value - centre) for value in values)
+    return MAD_TO_SIGMA * median([abs(value - centre) for value in values])
 
 
-def fit_line(
-    positions: Sequence[float], values: Sequence[float], *, may_rise: bool = True
-) -> Line:
-    """Line through the medians of a window's two halves, and the robust spread about it.
+def fit_line(positions: Sequence[float], values: Sequence[float], *, may_rise: bool = True) -> Line:
+    """Line through the medians of a window's two halves.
 
     slope = (median of the newer half - median of the older half) / distance of their middles.
 
@@ -50,17 +55,20 @@ def fit_line(
 
     Source: resistant line, Tukey 1977; falling-only slope measured in the facts on real curves.
     """
-    middle = len(values) // 2
-    old, new = statistics.median(values[:middle]), statistics.median(values[middle:])
-    old_at, new_at = statistics.median(positions[:middle]), statistics.median(positions[middle:])
+    half = len(values) // 2
+    old, new = median(values[:half]), median(values[half:])
+    old_at, new_at = _middle(positions[:half]), _middle(positions[half:])
     slope = (new - old) / (new_at - old_at)
     if not may_rise:
         slope = min(slope, 0.0)
-    line = Line(level=new, slope=slope, at=new_at, sigma=0.0)
-    residuals = [
-        value - line.forecast(at) for at, value in zip(positions, values, strict=True)
-    ]
-    return Line(level=new, slope=slope, at=new_at, sigma=sigma(residuals, 0.0))
+    return Line(level=new, slope=slope, at=new_at)
+
+
+def spread(line: Line, positions: Sequence[float], values: Sequence[float]) -> float:
+    """Robust standard deviation of a window about its line."""
+    return sigma(
+        [value - line.forecast(at) for at, value in zip(positions, values, strict=True)], 0.0
+    )
 
 
 def quantum(values: Sequence[float]) -> float:
@@ -82,3 +90,8 @@ def upper_quantile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     index = min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))
     return ordered[index]
+
+
+def _middle(ordered: Sequence[float]) -> float:
+    count = len(ordered)
+    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2

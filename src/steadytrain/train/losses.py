@@ -16,13 +16,13 @@ NUM_SUMS = 5
 def token_losses(logits_BTV: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy [nats] and logsumexp of each token, in float32.
 
-    nll = logsumexp(logits) - logits[target]: one pass gives both, where cross-entropy plus a
-    separate logsumexp would take two.
+    log p = log_softmax(logits); nll = -log p[target]; logsumexp = logits[0] - log p[0]: one pass
+    gives both, and on a CPU it is quicker than cross-entropy itself.
     """
     logits_BTV = logits_BTV.float()
-    lse_BT = logits_BTV.logsumexp(-1)
-    chosen_BT = logits_BTV.gather(-1, targets_BT.unsqueeze(-1)).squeeze(-1)
-    return lse_BT - chosen_BT, lse_BT
+    logp_BTV = torch.log_softmax(logits_BTV, dim=-1)
+    nll_BT = -logp_BTV.gather(-1, targets_BT.unsqueeze(-1)).squeeze(-1)
+    return nll_BT, logits_BTV[..., 0] - logp_BTV[..., 0]
 
 
 def z_losses(lse_BT: Tensor) -> Tensor:
