@@ -9,10 +9,12 @@ The clock is for people; no judgment reads it.
 """
 
 import errno
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
@@ -76,10 +78,14 @@ class Journal:
         envelope = f'{{"v":{VERSION},"seq":{self._seq},"at":{self._clock():.6f},'
         line = envelope.encode() + body[1:] + b"\n"
         try:
-            self._file.write(line)
+            self._write_whole(line)
             if isinstance(event, Judgment | Deed):
                 os.fsync(self._file.fileno())
         except OSError as error:
+            self._seq -= 1
+            # A half line would make every later one unreadable.
+            os.ftruncate(self._file.fileno(), self._written)
+            self._file.seek(self._written)
             raise _write_error(error, self._file.name) from error
         self._written += len(line)
         if self._written >= self._rotate_bytes:
@@ -100,14 +106,19 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _open_next(self):  # type: ignore[no-untyped-def]
+    def _write_whole(self, line: bytes) -> None:
+        view = memoryview(line)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def _open_next(self) -> FileIO:
         self._number += 1
         self._written = 0
         path = self._folder / f"{self._writer}.{self._number}.jsonl"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             # Unbuffered: one write call a line, so a killed process tears at most its last line.
-            return open(path, "xb", buffering=0)
+            return FileIO(path, "xb")
         except OSError as error:
             raise _write_error(error, str(path)) from error
 
@@ -136,8 +147,6 @@ def read(home: Path, writer: str = "rank0") -> Iterator[Event]:
 
 def load(home: Path, writer: str = "rank0") -> list[Event]:
     """All of `read` at once; the fast way to a long journal."""
-    import gc
-
     # A million small tuples make the cyclic collector walk all of them again and again: 2x slower.
     was_enabled = gc.isenabled()
     gc.disable()

@@ -22,7 +22,7 @@ from steadytrain.train.losses import sequence_sums, token_losses
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight, Recorder
 from steadytrain.train.snapshots import Snapshot, Snapshots
-from steadytrain.train.state import TrainingState
+from steadytrain.train.state import TrainingState, local
 
 SUSPECTS = 8
 CONTROLS = 5
@@ -189,7 +189,7 @@ class Examiner:
         losses = {"suspect_now": self._loss(suspect), "control_now": self._loss(control)}
         if before is None:
             return losses
-        live = {k: v for k, v in self._state.tensors().items() if k.startswith("model.")}
+        live = {k: local(v) for k, v in self._state.tensors().items() if k.startswith("model.")}
         present = {name: tensor.detach().clone() for name, tensor in live.items()}
         with torch.no_grad():
             for name, tensor in live.items():
@@ -239,7 +239,8 @@ class Examiner:
             old = before.tensors.get(name)
             if old is None:
                 continue
-            now, was = tensor.detach().float(), old.to(tensor.device).float()
+            now = local(tensor).detach().float()
+            was = old.to(now.device).float()
             if name.startswith("model.") and reach > 0:
                 excess = (now - was).abs() / (reach * cap + decay * was.abs())
                 weight = max(weight, _largest(excess))
@@ -256,7 +257,7 @@ class Examiner:
         }
 
     def _count_nonfinite(self) -> int:
-        tensors = [v for k, v in self._state.tensors().items() if k.startswith("model.")]
+        tensors = [local(v) for k, v in self._state.tensors().items() if k.startswith("model.")]
         return int(sum((~torch.isfinite(t)).sum().item() for t in tensors if t.is_floating_point()))
 
     def _write(

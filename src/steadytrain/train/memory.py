@@ -84,9 +84,15 @@ class Memory:
 
     A judge that fails ends judging, loudly, and never training: the one broad `except` of the
     package stands here. Tests switch it off with `fence=False`.
+
+    Args:
+        began: the run's first line; written to a new home, compared with that of an old one.
+
+    Raises:
+        CheckpointError: the home holds a run of another model, data or panel.
     """
 
-    def __init__(self, home: Path, judge: Judge, *, fence: bool = True) -> None:
+    def __init__(self, home: Path, judge: Judge, began: RunBegan, *, fence: bool = True) -> None:
         self._home = home
         self._judge: Judge | None = judge
         self._fence = fence
@@ -95,27 +101,13 @@ class Memory:
         self._orders: list[Incident | Remedy] = []
         earlier = journal.load(home, "rank0")
         unsaid = self._recall(judge, earlier)
+        if self.history.begun is not None:
+            self._refuse_another_run(self.history.begun, began)
         self._journal = journal.Journal(home, "rank0")
         for judgment in unsaid:
             self._write(judgment)
-
-    def begin_run(self, began: RunBegan) -> None:
-        """Write the run's first line, or make sure that this home is this run's.
-
-        Raises:
-            CheckpointError: the home holds a run of another model, data or panel.
-        """
-        earlier = self.history.begun
-        if earlier is None:
+        if self.history.begun is None:
             self.tell(began)
-            return
-        for what in ("model", "domains", "draws_per_step", "panel"):
-            before, now = getattr(earlier, what), getattr(began, what)
-            if before != now:
-                raise CheckpointError(
-                    f"{self._home} holds a run whose {what} is {before!r}, this run's is {now!r}: "
-                    "going on would mix two runs. Choose another home, or run what began there."
-                )
 
     def allows(self, at_or_before: int, attempt: int, step: int) -> bool:
         """Whether a state saved in `attempt` after `step` may be gone back to."""
@@ -194,6 +186,15 @@ class Memory:
                 "version that began the run, or choose a new home."
             )
         return concluded[len(on_record) :]
+
+    def _refuse_another_run(self, earlier: RunBegan, began: RunBegan) -> None:
+        for what in ("model", "domains", "draws_per_step", "panel"):
+            before, now = getattr(earlier, what), getattr(began, what)
+            if before != now:
+                raise CheckpointError(
+                    f"{self._home} holds a run whose {what} is {before!r}, this run's is {now!r}: "
+                    "going on would mix two runs. Choose another home, or run what began there."
+                )
 
     def _conclude(self, event: Event) -> tuple[Judgment, ...]:
         if self._judge is None:

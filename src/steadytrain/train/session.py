@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import msgspec
 import torch
@@ -172,11 +173,10 @@ class Session:
         )
 
     def __enter__(self) -> "Session":
-        _dump_stacks_on_signal(self.home, self._ranks.rank)
         self._beacon.beat("restore")
         if self._ranks.rank == 0:
-            self._memory = Memory(self.home, self._judge, fence=self._fence)
-            self._begin_run()
+            self._memory = Memory(self.home, self._judge, self._first_line(), fence=self._fence)
+        self._stacks = _dump_stacks_on_signal(self.home, self._ranks.rank)
         self._begin_attempt()
         return self
 
@@ -190,6 +190,8 @@ class Session:
         self._note_checkpoints()
         if self._memory is not None:
             self._memory.close()
+        faulthandler.unregister(signal.SIGUSR2)
+        self._stacks.close()
         self._beacon.beat("finished")
 
     @property
@@ -459,9 +461,8 @@ class Session:
         self._tell(RunEnded(attempt=self._attempt, step=self._step))
         self._has_ended = True
 
-    def _begin_run(self) -> None:
-        assert self._memory is not None
-        began = RunBegan(
+    def _first_line(self) -> RunBegan:
+        return RunBegan(
             run=self.home.name,
             recipe=msgspec.to_builtins(self._judge),
             domains=self._feed.domains,
@@ -473,7 +474,6 @@ class Session:
             panel=self._panel.digest if self._panel else None,
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         )
-        self._memory.begin_run(began)
 
     def _begin_attempt(self) -> None:
         """Start afresh or resume; every rank hears of it from rank 0."""
@@ -565,11 +565,13 @@ def _writers_group(ranks: Ranks) -> dist.ProcessGroup | None:
     return dist.new_group(backend="gloo") if ranks.world > 1 else None
 
 
-def _dump_stacks_on_signal(home: Path, rank: int) -> None:
+def _dump_stacks_on_signal(home: Path, rank: int) -> TextIO:
     """SIGUSR2 writes every thread's stack, so that a hang can be explained after the kill."""
     path = home / "stacks" / f"rank{rank}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    faulthandler.register(signal.SIGUSR2, file=open(path, "w"), all_threads=True)  # noqa: SIM115
+    file = open(path, "w")  # noqa: SIM115  # stays open: a signal handler writes to it
+    faulthandler.register(signal.SIGUSR2, file=file, all_threads=True)
+    return file
 
 
 def _refuse_nonsense(

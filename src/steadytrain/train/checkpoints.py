@@ -1,0 +1,582 @@
+"""Checkpoints on disk: written beside training, restored only if every byte is as it was written.
+
+    a0001-s00000100/              attempt 1, after step 100; PyTorch's distributed format
+        .metadata  __0_0.distcp   written and synced by torch.distributed.checkpoint (DCP)
+        manifest.json             written last: what it is, and size and xxh3-128 of every file
+
+A folder is written as `<name>.partial` and renamed when everything in it is synced, so a process
+killed at any moment leaves either no `<name>` or a complete one. DCP itself loads a flipped bit
+without a word and syncs no folder; that is what the manifest and the renames are for.
+"""
+
+import copy
+import errno
+import json
+import os
+import re
+import shutil
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+import xxhash
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+
+from steadytrain.errors import CheckpointError, SettingError
+from steadytrain.events import CheckpointFailed, CheckpointRefused, CheckpointSaved
+from steadytrain.train.snapshots import Lease, Snapshot
+from steadytrain.train.state import Layout, TrainingState, is_of_optimizer, layout
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+PARTIAL, DELETED = ".partial", ".deleted"
+NAME = re.compile(r"a(\d{4,})-s(\d{8,})")
+CHUNK_BYTES = 4 * 2**20  # hashing is as fast as memory from 1 MiB on
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRef:
+    """A folder that is named like a finished checkpoint; whether it is sound, `verify` tells."""
+
+    path: Path
+    attempt: int
+    step: int
+
+
+@dataclass(kw_only=True, slots=True)
+class _Job:
+    """One call of `save`. Without a snapshot it only tells the other ranks that it is skipped."""
+
+    name: str
+    attempt: int
+    step: int
+    draw: int
+    snapshot: Snapshot | None
+    lease: Lease | None
+    extra: dict[str, Any]
+    blocked_seconds: float
+
+
+class Checkpoints:
+    """Saves snapshots in a thread of its own; finds, verifies and restores what was saved.
+
+    Args:
+        folder: where they lie, in the run's home; shared by all ranks.
+        state: what is restored into.
+        keep: newest checkpoints that `prune` leaves.
+        clock: measures durations. [seconds]
+        group: gloo group of all ranks that nobody else uses; None for one rank.
+
+    Raises:
+        SettingError: keep < 1; several ranks without a group.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        state: TrainingState,
+        *,
+        keep: int = 3,
+        clock: Callable[[], float] = time.monotonic,
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        if keep < 1:
+            raise SettingError(
+                f"keep={keep} deletes every checkpoint, so a restart would begin at step 0. "
+                "Write keep=3: one to restore, two to fall back on."
+            )
+        if group is None and dist.is_initialized() and dist.get_world_size() > 1:
+            raise SettingError(
+                f"group=None, but there are {dist.get_world_size()} ranks: each would write the "
+                'same files. Write Checkpoints(..., group=dist.new_group(backend="gloo")).'
+            )
+        self._folder = Path(folder)
+        self._state = state
+        self._fingerprint = state.fingerprint()
+        self._keep = keep
+        self._clock = clock
+        self._crew = _Crew(group)
+        self._changed = threading.Condition()
+        self._jobs: deque[_Job | Path] = deque()
+        self._thread: threading.Thread | None = None
+        self._events: list[CheckpointSaved | CheckpointFailed] = []
+
+    def save(
+        self, snapshot: Snapshot, attempt: int, extra: dict[str, Any], *, blocked_seconds: float
+    ) -> None:
+        """Begin to write a snapshot and return; `poll` tells how it ended. Nothing is raised.
+
+        One is written at a time and one may wait; a third is skipped on all ranks, and reported.
+        Every rank, same order.
+
+        Args:
+            extra: kept in the manifest; plain data.
+            blocked_seconds: what the snapshot cost the training loop, for the record.
+        """
+        _permit_one_rank()
+        with self._changed:
+            is_full = sum(isinstance(job, _Job) and job.lease is not None for job in self._jobs) > 1
+            job = _Job(
+                name=f"a{attempt:04d}-s{snapshot.step:08d}",
+                attempt=attempt,
+                step=snapshot.step,
+                draw=snapshot.draw,
+                snapshot=None if is_full else snapshot,
+                lease=None if is_full else snapshot.lease(),
+                extra=copy.deepcopy(extra),
+                blocked_seconds=blocked_seconds,
+            )
+            self._enqueue(job)
+
+    def poll(self) -> list[CheckpointSaved | CheckpointFailed]:
+        """What ended since the last call; paths are relative to the run's home."""
+        with self._changed:
+            events, self._events = self._events, []
+        return events
+
+    def wait(self) -> None:
+        """Until everything begun has ended, well or not."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._jobs)
+
+    def candidates(self) -> list[CheckpointRef]:
+        """What is named like a finished checkpoint, newest first: by attempt, then by step."""
+        refs = []
+        for path in _subfolders(self._folder):
+            if match := NAME.fullmatch(path.name):
+                refs.append(CheckpointRef(path, int(match[1]), int(match[2])))
+        return sorted(refs, key=lambda ref: (ref.attempt, ref.step), reverse=True)
+
+    def verify(self, path: Path) -> None:
+        """Read every byte and compare with the manifest. This rank alone.
+
+        Raises:
+            CheckpointError: no manifest, or the first file that is not as it was written.
+        """
+        _inspect(path, _read_manifest(path)["files"])
+
+    def newest_valid(
+        self, allowed: Callable[[CheckpointRef], bool]
+    ) -> tuple[CheckpointRef | None, list[CheckpointRefused]]:
+        """The newest allowed checkpoint that verifies, and those that did not. This rank alone."""
+        refused = []
+        for ref in filter(allowed, self.candidates()):
+            try:
+                self.verify(ref.path)
+            except CheckpointError as error:
+                refused.append(CheckpointRefused(path=self._relative(ref.path), reason=str(error)))
+            else:
+                return ref, refused
+        return None, refused
+
+    def restore(self, path: Path) -> dict[str, Any]:
+        """Load a checkpoint into the live tensors, in place, and return its manifest.
+
+        The ranks share the verification, and agree on it before anything is touched. Every rank,
+        same order, with another number of ranks too; a rank that the checkpoint does not know
+        keeps its random state.
+
+        Raises:
+            CheckpointError: it does not verify, or is of another model.
+        """
+        self.wait()
+        _permit_one_rank()
+        manifest: dict[str, Any] = self._crew.together(lambda: self._vouch(path))[0]
+        entries = _unspell(manifest["tensors"])
+        moments = {name: one for name, one in entries.items() if is_of_optimizer(name)}
+        if not moments:
+            self._state.clear_optimizer_state()
+        self._state.make_optimizer_state(moments)
+        rng = {
+            name: torch.empty(size, dtype=torch.uint8)
+            for name, size in manifest["rng"].items()
+            if name.startswith(f"rng.{self._crew.rank}.")
+        }
+        try:
+            state_dict_loader.load(
+                {**self._state.tensors(), **rng},
+                storage_reader=FileSystemReader(path),
+                process_group=self._crew.group,
+                no_dist=self._crew.group is None,
+            )
+        except CheckpointException as error:
+            raise CheckpointError(
+                f"{path} verified but could not be loaded ({_explain(error)}), so the live state "
+                "is neither old nor new. Restore another checkpoint before training on."
+            ) from error
+        self._state.load_leaves(manifest["leaves"])
+        if rng:
+            self._state.load_rng({name.split(".", 2)[2]: one for name, one in rng.items()})
+        return manifest
+
+    def prune(
+        self,
+        healthy_until: int | None,
+        *,
+        allowed: Callable[[CheckpointRef], bool] = lambda ref: True,
+    ) -> None:
+        """Delete all but the newest `keep` and the newest that is known to be healthy. Rank 0.
+
+        What a killed process left unfinished goes too. The files are removed by the thread.
+
+        Args:
+            healthy_until: checkpoints up to this step are known to be good; None if none is.
+            allowed: whether a checkpoint can still be gone back to; one that cannot, because its
+                branch was abandoned, is not counted and not kept.
+        """
+        refs = [ref for ref in self.candidates() if allowed(ref)]
+        kept = {ref.path for ref in refs[: self._keep]}
+        healthy = [
+            ref.path for ref in refs if healthy_until is not None and ref.step <= healthy_until
+        ]
+        kept.update(healthy[:1])
+        found = list(_subfolders(self._folder))
+        with self._changed:
+            under_way = {job.name + PARTIAL for job in self._jobs if isinstance(job, _Job)}
+            for path in found:
+                is_finished = NAME.fullmatch(path.name) is not None
+                is_left_over = path.suffix in (PARTIAL, DELETED) and path.name not in under_way
+                if (is_finished and path not in kept) or is_left_over:
+                    self._delete(path)
+
+    def _delete(self, path: Path) -> None:
+        doomed = path
+        if path.suffix not in (PARTIAL, DELETED):
+            # Renamed first: a folder half removed must not be named like a finished one.
+            doomed = path.with_name(path.name + DELETED)
+            try:
+                path.rename(doomed)
+            except OSError:
+                return  # tried again next time; a disk that refuses shows in the next save
+        self._enqueue(doomed)
+
+    def _enqueue(self, job: "_Job | Path") -> None:
+        self._jobs.append(job)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
+            self._thread.start()
+
+    def _work(self) -> None:
+        """The thread: until nothing is left to do."""
+        while True:
+            with self._changed:
+                if not self._jobs:
+                    self._thread = None
+                    return
+                job = self._jobs[0]
+            event = None
+            if isinstance(job, _Job):
+                event = self._save(job)
+            else:
+                shutil.rmtree(job, ignore_errors=True)
+            with self._changed:
+                self._jobs.popleft()
+                if event is not None:
+                    self._events.append(event)
+                self._changed.notify_all()
+
+    def _save(self, job: _Job) -> CheckpointSaved | CheckpointFailed:
+        began = self._clock()
+        partial = self._folder / (job.name + PARTIAL)
+        try:
+            digest, num_bytes = self._write(job, partial)
+        # Everything: DCP's CheckpointException is no Exception, and a thread that dies would take
+        # all later checkpoints with it.
+        except BaseException as error:
+            reason = f"{_explain(error)}; training goes on without checkpoint {job.name}"
+            if self._crew.rank == 0:
+                shutil.rmtree(partial, ignore_errors=True)
+            return CheckpointFailed(attempt=job.attempt, step=job.step, reason=reason)
+        finally:
+            if job.lease is not None:
+                job.lease.release()
+        return CheckpointSaved(
+            attempt=job.attempt,
+            step=job.step,
+            draw=job.draw,
+            path=self._relative(self._folder / job.name),
+            bytes=num_bytes,
+            digest=digest,
+            seconds=self._clock() - began,
+            blocked_seconds=job.blocked_seconds,
+        )
+
+    def _write(self, job: _Job, partial: Path) -> tuple[str, int]:
+        """All of a save; three times the ranks tell each other how it went. Digest and bytes."""
+        begun = self._crew.together(lambda: self._begin(job, partial))
+        if any(entries != begun[0][0] for entries, _ in begun):
+            raise CheckpointError(
+                "the ranks hold tensors of different names or shapes, which nothing could put "
+                "together again. Shard with DTensor (fully_shard), or replicate with DDP"
+            )
+        written = self._crew.together(lambda: self._write_tensors(job, partial))
+        files = {name: entry for part in written for name, entry in part.items()}
+        rng = {name: size for _, sizes in begun for name, size in sizes.items()}
+        digest = self._crew.together(lambda: self._publish(job, partial, rng=rng, files=files))[0]
+        return digest, sum(size for size, _ in files.values())
+
+    def _begin(self, job: _Job, partial: Path) -> tuple[str, dict[str, int]]:
+        if job.snapshot is None:
+            raise CheckpointError(
+                "it was skipped: one checkpoint was being written and the next one waited, so the "
+                "disk is slower than they come. Write a larger checkpoint_every"
+            )
+        tensors = job.snapshot.tensors
+        if self._crew.rank == 0:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _sync_folder(self._folder.parent)
+            if (self._folder / job.name).exists():
+                raise FileExistsError(errno.EEXIST, "it is there already", str(job.name))
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            # A disk filled to the last byte would take the journal down with it.
+            needed = sum(one.numel() * one.itemsize for one in tensors.values())
+            if needed > shutil.disk_usage(partial).free:
+                raise OSError(errno.ENOSPC, f"{needed} bytes are needed", str(self._folder))
+        entries = json.dumps(_spell(layout(tensors)))
+        return entries, {
+            self._rng_name(name): one.numel() for name, one in job.snapshot.rng.items()
+        }
+
+    def _write_tensors(self, job: _Job, partial: Path) -> dict[str, tuple[int, str]]:
+        """This rank's tensors through DCP, synced; then size and hash of the files it wrote."""
+        assert job.snapshot is not None
+        rng = {self._rng_name(name): one for name, one in job.snapshot.rng.items()}
+        state_dict_saver.save(
+            {**job.snapshot.tensors, **rng},
+            storage_writer=FileSystemWriter(partial),
+            process_group=self._crew.group,
+            no_dist=self._crew.group is None,
+        )
+        written = {}
+        for path in partial.iterdir():
+            owner = re.match(r"__(\d+)_", path.name)
+            if (int(owner[1]) if owner else 0) == self._crew.rank:
+                written[path.name] = (path.stat().st_size, _hash_file(path))
+        return written
+
+    def _publish(
+        self, job: _Job, partial: Path, *, rng: dict[str, int], files: dict[str, tuple[int, str]]
+    ) -> str:
+        """Manifest, then the final name. Rank 0 does it, the others return at once."""
+        if self._crew.rank != 0:
+            return ""
+        assert job.snapshot is not None
+        if unknown := {path.name for path in partial.iterdir()} - files.keys():
+            raise CheckpointError(f"no rank vouches for {min(unknown)}")
+        manifest = {
+            "format": FORMAT,
+            "attempt": job.attempt,
+            "step": job.step,
+            "draw": job.draw,
+            "fingerprint": self._fingerprint,
+            "world": self._crew.world,
+            "leaves": job.snapshot.leaves,
+            "tensors": _spell(layout(job.snapshot.tensors)),
+            "rng": rng,
+            "extra": job.extra,
+            "files": {name: list(entry) for name, entry in sorted(files.items())},
+        }
+        digest = xxhash.xxh3_128_hexdigest(_encode(manifest))
+        _write_synced(partial / MANIFEST, _encode({**manifest, "digest": digest}))
+        partial.rename(self._folder / job.name)
+        _sync_folder(self._folder)
+        return digest
+
+    def _vouch(self, path: Path) -> dict[str, Any]:
+        """The manifest, after this rank's share of the files was read and the model compared."""
+        manifest = _read_manifest(path)
+        names = sorted(manifest["files"])[self._crew.rank :: self._crew.world]
+        _inspect(path, {name: manifest["files"][name] for name in names})
+        if manifest["fingerprint"] != self._fingerprint:
+            raise CheckpointError(
+                f"{path} is of another model (fingerprint {manifest['fingerprint'][:8]}, this "
+                f"model's is {self._fingerprint[:8]}): its tensors do not fit. Build the model "
+                "that the run began with, or choose another home."
+            )
+        saved, live = manifest["tensors"], _spell(layout(self._state.tensors()))
+        for name in sorted(saved.keys() | live.keys()):
+            if not is_of_optimizer(name) and saved.get(name) != live.get(name):
+                raise CheckpointError(
+                    f"{path} is of another model: {name} is {saved.get(name)} in it and "
+                    f"{live.get(name)} here, so it would stay unrestored. Build the model that "
+                    "the run began with, or choose another home."
+                )
+        return manifest
+
+    def _rng_name(self, name: str) -> str:
+        return f"rng.{self._crew.rank}.{name}"
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._folder.parent).as_posix()
+
+
+class _Crew:
+    """The ranks that write or read one checkpoint together; one rank is a crew of one."""
+
+    def __init__(self, group: dist.ProcessGroup | None) -> None:
+        self.group = group
+        self.rank = dist.get_rank(group) if group is not None else 0
+        self.world = dist.get_world_size(group) if group is not None else 1
+
+    def together(self, work: Callable[[], T]) -> list[T]:
+        """Work on every rank, everyone's results to all. Every rank, same order.
+
+        Raises:
+            CheckpointError: on all ranks, if the work of any of them failed.
+        """
+        if self.group is None:
+            return [work()]
+        result: tuple[T | None, str | None]
+        try:
+            result = work(), None
+        except BaseException as error:  # else the other ranks would wait for this one
+            result = None, _explain(error)
+        box: list[Any] = [None] * self.world
+        dist.all_gather_object(box, result, group=self.group)
+        for rank, (_, failure) in enumerate(box):
+            if failure is not None:
+                raise CheckpointError(f"rank {rank}: {failure}")
+        return [outcome for outcome, _ in box]
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint, itself verified.
+
+    Raises:
+        CheckpointError: missing, damaged, or of a later format.
+    """
+    try:
+        raw = (path / MANIFEST).read_bytes()
+    except FileNotFoundError as error:
+        raise _unusable(path, f"has no {MANIFEST}, so it was never finished (torn)") from error
+    except OSError as error:
+        raise _unusable(path, f"has a {MANIFEST} that cannot be read ({error})") from error
+    try:
+        manifest: dict[str, Any] = json.loads(raw)
+        body = {key: value for key, value in manifest.items() if key != "digest"}
+        digest = xxhash.xxh3_128_hexdigest(_encode(body))
+        is_sound = raw == _encode({**body, "digest": digest})
+    except (ValueError, AttributeError):  # no JSON, no text, no object
+        is_sound = False
+    if not is_sound:
+        raise _unusable(path, f"has a damaged {MANIFEST}: its hash does not match its words")
+    if manifest["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {manifest['format']}, this version reads up to {FORMAT}: it would "
+            "misread it. Restore with the version of steadytrain that wrote it."
+        )
+    return manifest
+
+
+def _inspect(path: Path, files: Mapping[str, list[Any]]) -> None:
+    """Compare files with what the manifest says; sizes first, since they cost nothing.
+
+    Raises:
+        CheckpointError: the first file that is missing, cut, damaged or unreadable.
+    """
+    name = ""
+    try:
+        for name, (size, _) in files.items():
+            found = (path / name).stat().st_size
+            if found != size:
+                raise _unusable(path, f"holds {found} of {name}'s {size} bytes (truncated)")
+        for name, (_, digest) in files.items():
+            if _hash_file(path / name) != digest:
+                raise _unusable(path, f"holds a damaged {name}: its xxh3-128 has changed")
+    except FileNotFoundError as error:
+        raise _unusable(path, f"is missing the file {name}") from error
+    except OSError as error:
+        raise _unusable(path, f"holds {name}, which cannot be read ({error})") from error
+
+
+def _unusable(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} {why}; what it would restore is not what was saved. Restore an older one: "
+        "newest_valid() walks back to it."
+    )
+
+
+def _hash_file(path: Path) -> str:
+    hasher, buffer = xxhash.xxh3_128(), memoryview(bytearray(CHUNK_BYTES))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            hasher.update(buffer[:count])
+    return hasher.hexdigest()
+
+
+def _encode(manifest: Mapping[str, Any]) -> bytes:
+    """The one spelling of a manifest; any flipped bit makes another."""
+    return json.dumps(manifest, sort_keys=True, indent=1, allow_nan=False).encode()
+
+
+def _spell(entries: Layout) -> dict[str, list[Any]]:
+    return {
+        name: [list(shape), str(dtype).removeprefix("torch.")]
+        for name, (shape, dtype) in entries.items()
+    }
+
+
+def _unspell(entries: Mapping[str, list[Any]]) -> Layout:
+    return {name: (tuple(shape), getattr(torch, dtype)) for name, (shape, dtype) in entries.items()}
+
+
+def _write_synced(path: Path, body: bytes) -> None:
+    """A file that is either whole and durable under its name, or not there."""
+    draft = path.with_name(path.name + ".tmp")
+    with open(draft, "wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut; without it they may come undone."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if path.is_dir()]
+
+
+def _permit_one_rank() -> None:
+    """DCP warns whenever one rank saves or loads alone, which is what is meant here."""
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
+
+
+def _explain(error: BaseException) -> str:
+    """What went wrong, in words for the journal."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({cause}). Free some space"
+    if isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"the folder cannot be written ({cause}). Let this user write there"
+    if isinstance(error, CheckpointError):
+        return str(error)
+    if isinstance(error, RuntimeError) and "unexpected pos" in str(error):
+        # torch's zip writer; the OSError beneath does not survive the way from another rank.
+        return f"a file could not be written to its end, as on a full disk ({error})"
+    return f"{type(error).__name__}: {error}"

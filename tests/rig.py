@@ -1,0 +1,140 @@
+"""A run small enough to kill twenty times: a real model, real words, and faults in the data."""
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from steadytrain import journal
+from steadytrain.events import RemedyDone, StepRecord
+from steadytrain.judge.judge import Judge
+from steadytrain.judge.detectors import Duo
+from steadytrain.judge.outcome import Verification
+from steadytrain.lab.model import Config, Transformer
+from steadytrain.train import Feed, Panel, Ranks, Session, WarmupStableDecay
+
+WORDS = (
+    "the loss of a long run falls and then it does not and a person looks at the curve while the "
+    "model goes on to learn words from the stream of bytes that somebody left in a folder"
+).split()
+CONTEXT = 64
+BATCH = 12
+
+
+@dataclass(frozen=True)
+class Piece:
+    tokens: np.ndarray
+    domain: int
+    source: str
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.tokens) - 1
+
+
+class Words:
+    """Random words in two domains; draws of `garbled` hold random bytes in domain 0."""
+
+    domains = ("prose", "list")
+
+    def __init__(self, garbled: range = range(0)) -> None:
+        self._garbled = garbled
+
+    def text(self, draw: int) -> str:
+        return bytes(self.block(draw).tokens.tolist()).decode(errors="replace")
+
+    def block(self, draw: int) -> Piece:
+        domain = draw % 2
+        chance = random.Random(draw)
+        if draw in self._garbled and domain == 0:
+            raw = bytes(chance.randrange(128, 256) for _ in range(CONTEXT + 1))
+        else:
+            mark = " " if domain == 0 else "\n"
+            raw = mark.join(chance.choice(WORDS) for _ in range(30)).encode()[: CONTEXT + 1]
+        return Piece(np.frombuffer(raw, dtype=np.uint8), domain, f"words:{draw}")
+
+
+def judge() -> Judge:
+    """Quick to arm and to verify, so that a test is short."""
+    return Judge(detector=Duo(burn_in=16), verification=Verification(good_steps=8))
+
+
+def schedule(steps: int) -> WarmupStableDecay:
+    return WarmupStableDecay(
+        peak=3e-3, steps=max(1, steps), warmup=max(0, min(5, steps // 4)), decay=max(0, steps // 4)
+    )
+
+
+def panel() -> Panel:
+    order = Words()
+    blocks = [order.block(10**6 + draw) for draw in range(20)]
+    return Panel(blocks, domains=order.domains, digest="words", batch_size=10)
+
+
+def session(home: Path, *, steps: int, garbled: range = range(0), ranks: Ranks | None = None, **changes):
+    """A Session over a tiny model; `changes` are arguments of Session."""
+    torch.set_num_threads(1)
+    ranks = ranks or Ranks()
+    model = Transformer(Config(width=16, layers=2, heads=2, context=CONTEXT), seed=3)
+    wrapped = model
+    if ranks.world > 1:
+        wrapped = torch.nn.parallel.DistributedDataParallel(model)
+    optimizer = torch.optim.AdamW(
+        wrapped.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+    )
+    feed = Feed(
+        Words(garbled), batch_size=BATCH // ranks.world, rank=ranks.rank, world=ranks.world
+    )
+    settings = {
+        "judge": judge(),
+        "schedule": schedule(steps),
+        "panel": panel(),
+        "panel_every": 20,
+        "snapshot_every": 5,
+        "checkpoint_every": 10,
+        "fence": False,
+        "ranks": ranks,
+    }
+    return wrapped, optimizer, Session(wrapped, optimizer, feed, home=home, steps=steps, **(settings | changes))
+
+
+def train(home: Path, *, steps: int, **changes) -> dict[str, str]:
+    """Train to the end; returns the digest of weights and optimizer state."""
+    model, optimizer, guarded = session(home, steps=steps, **changes)
+    with guarded as run:
+        for batch in run:
+            run.backward(model(batch.tokens_BT), batch)
+            run.step()
+    return digest(model, optimizer)
+
+
+def train_and_note(home: Path, out: Path, changes: dict) -> None:
+    """`train` for a process of its own."""
+    out.write_text(json.dumps(train(home, **changes)))
+
+
+def digest(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, str]:
+    weights = hashlib.blake2b()
+    for name, tensor in sorted(model.state_dict().items()):
+        weights.update(name.encode() + tensor.numpy().tobytes())
+    moments = hashlib.blake2b()
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            for key, tensor in sorted(optimizer.state[parameter].items()):
+                moments.update(key.encode() + tensor.numpy().tobytes())
+    return {"weights": weights.hexdigest(), "optimizer": moments.hexdigest()}
+
+
+def losses(home: Path) -> dict[int, tuple[int, float]]:
+    """Step -> (first draw, loss) on the branch that survived."""
+    kept: dict[int, tuple[int, float]] = {}
+    for event in journal.read(home):
+        if isinstance(event, StepRecord):
+            kept[event.step] = (event.draw, event.loss)
+        elif isinstance(event, RemedyDone) and event.restored_step is not None:
+            kept = {step: one for step, one in kept.items() if step <= event.step}
+    return kept
