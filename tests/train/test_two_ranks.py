@@ -1,0 +1,90 @@
+"""Two ranks with gloo: the same decisions at the same step, on every rank."""
+
+import json
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from steadytrain import journal
+from steadytrain.events import Diagnosis, Outcome, StepRecord
+from steadytrain.replay import replay
+from tests import rig
+
+GARBLED = range(40 * rig.BATCH, 43 * rig.BATCH)
+
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["tests.rig"])
+
+
+def _one_rank(rank: int, port: int, home: Path, out: Path, changes: dict) -> None:
+    import torch.distributed as dist
+
+    from steadytrain.train import Ranks
+
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    stop_at = changes.pop("stop_at", None)
+    ranks = Ranks.join()
+    if stop_at is None:
+        rig.train_and_note(home, out / f"{rank}.json", changes | {"ranks": ranks})
+    else:
+        model, _, guarded = rig.session(home, ranks=ranks, **changes)
+        with guarded as run:
+            for batch in run:
+                run.backward(model(batch.tokens_BT), batch)
+                run.step()
+                if run.step_number == stop_at:
+                    break
+    dist.destroy_process_group()
+
+
+def _train(tmp_path, name, **changes):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    lives = [
+        _server.Process(target=_one_rank, args=(rank, port, tmp_path / name, tmp_path, changes))
+        for rank in range(2)
+    ]
+    for life in lives:
+        life.start()
+    for life in lives:
+        life.join(180)
+        assert life.exitcode == 0
+    outs = [tmp_path / f"{rank}.json" for rank in range(2)]
+    return [json.loads(out.read_text()) for out in outs if out.exists()]
+
+
+@pytest.fixture(scope="module")
+def healed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    return folder / "run", _train(folder, "run", steps=80, garbled=GARBLED)
+
+
+def test_both_ranks_end_with_the_same_state(healed):
+    _, (first, second) = healed
+    assert first == second
+
+
+def test_bad_data_is_healed_by_two_ranks_together(healed):
+    home, _ = healed
+    found = list(journal.read(home))
+    assert [one.causes[0].name for one in found if isinstance(one, Diagnosis)] == ["bad text"]
+    assert [one.result for one in found if isinstance(one, Outcome)] == ["cured"]
+    assert [one.differences for one in replay(home)] == [()]
+
+
+def test_a_record_counts_the_sequences_of_all_ranks(healed):
+    home, _ = healed
+    records = [one for one in journal.read(home) if isinstance(one, StepRecord)]
+    assert all(sum(one.sequences) == rig.BATCH for one in records)
+
+
+def test_two_ranks_go_on_exactly_where_they_stopped(healed, tmp_path):
+    _, whole = healed
+    _train(tmp_path, "run", steps=80, garbled=GARBLED, stop_at=47)
+    assert _train(tmp_path, "run", steps=80, garbled=GARBLED) == whole
