@@ -39,7 +39,7 @@ def contains(ranges: Ranges, member: int) -> bool:
 
 def overlaps(ranges: Ranges, first: int, end: int) -> bool:
     """Whether any range meets [first, end)."""
-    return any(low < end and first < high for low, high in ranges)
+    return any(max(low, first) < min(high, end) for low, high in ranges)
 
 
 def size(ranges: Ranges) -> int:

@@ -518,7 +518,7 @@ def _hash_file(path: Path) -> str:
 
 def _encode(manifest: Mapping[str, Any]) -> bytes:
     """The one spelling of a manifest; any flipped bit makes another."""
-    return json.dumps(manifest, sort_keys=True, indent=1, allow_nan=False).encode()
+    return json.dumps(manifest, sort_keys=True, allow_nan=False).encode()
 
 
 def _spell(entries: Layout) -> dict[str, list[Any]]:

@@ -165,4 +165,6 @@ def _relax(factor: float, since: int, steps: int) -> float:
     """`factor` while held, then linearly back to 1 over `steps`."""
     if since <= 0:
         return factor
-    return min(1.0, factor + (1.0 - factor) * since / max(1, steps))
+    if since >= steps:
+        return 1.0
+    return factor + (1.0 - factor) * since / steps

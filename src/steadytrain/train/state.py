@@ -31,6 +31,9 @@ Layout = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module")
 """Where torch.compile and torch's activation checkpointing keep the module that they wrap."""
 
+PROGRAM_KEYS = ("params", "param_names", "foreach", "fused", "capturable", "differentiable")
+"""Keys of a group that say what the program is, not where the run stands; never restored."""
+
 PYTHON_WORDS = 625  # Mersenne Twister: 624 words and the position, as random.getstate() has them
 
 
@@ -110,7 +113,7 @@ class TrainingState:
             {
                 key: _plain(value, f"param_groups[{index}]")
                 for key, value in group.items()
-                if key not in ("params", "param_names")
+                if key not in PROGRAM_KEYS
             }
             for index, group in enumerate(self._optimizer.param_groups)
         ]

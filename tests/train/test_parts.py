@@ -1,0 +1,149 @@
+"""Losses, gate, gradients and schedule against slow obvious versions."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from steadytrain.errors import SettingError
+from steadytrain.train import WarmupStableDecay, gradients
+from steadytrain.train.gate import Gate
+from steadytrain.train.losses import domain_sums, sequence_sums, token_losses, z_losses
+from steadytrain.lab.model import Config, Transformer
+
+
+def test_token_losses_are_cross_entropy_and_logsumexp():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(3, 5, 11) * 4, torch.randint(0, 11, (3, 5))
+    nll, lse = token_losses(logits, targets)
+    slow = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    assert torch.allclose(nll.flatten(), slow, atol=1e-5)
+    assert torch.allclose(lse, logits.logsumexp(-1), atol=1e-5)
+
+
+def test_the_z_loss_has_the_gradient_of_logsumexp_squared():
+    logits = torch.randn(2, 3, 7, requires_grad=True)
+    _, lse = token_losses(logits, torch.zeros(2, 3, dtype=torch.long))
+    (ours,) = torch.autograd.grad(z_losses(lse).sum(), logits)
+    (slow,) = torch.autograd.grad(logits.logsumexp(-1).square().sum(), logits)
+    assert torch.allclose(ours, slow, atol=1e-5)
+
+
+def test_half_precision_logits_are_summed_in_float32():
+    nll, _ = token_losses(torch.randn(1, 2, 9).bfloat16(), torch.zeros(1, 2, dtype=torch.long))
+    assert nll.dtype == torch.float32
+
+
+def test_domain_sums_are_those_of_a_loop():
+    nll = torch.tensor([6.0, 2.0, 9.0, 1.0])
+    tokens = torch.tensor([3, 2, 3, 0])
+    size = torch.tensor([4, 2, 5, 0])
+    domain = torch.tensor([0, 1, 0, 1])
+    found = domain_sums(nll, tokens, size, domain, domains=3).tolist()
+    assert found[0] == [15.0, 6.0, 9.0, 2.0, 2.0**2 + 3.0**2]
+    assert found[1] == [3.0, 2.0, 2.0, 1.0, 1.0]
+    assert found[2] == [0.0] * 5
+
+
+def test_nan_in_one_domain_stays_there():
+    nll = torch.tensor([math.nan, 2.0])
+    found = domain_sums(nll, torch.ones(2), torch.ones(2), torch.tensor([0, 1]), domains=2)
+    assert math.isnan(found[0, 0])
+    assert found[1, 0] == 2.0
+
+
+def test_padding_is_not_counted_even_where_it_is_nan():
+    nll = torch.tensor([[1.0, math.nan]])
+    sums, count = sequence_sums(nll, torch.tensor([[True, False]]))
+    assert (sums.item(), count.item()) == (1.0, 1)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
+def test_a_skipped_update_leaves_weights_moments_and_counter(kind, fused):
+    weight = torch.nn.Parameter(torch.ones(4))
+    optimizer = kind([weight], lr=0.1, fused=fused, weight_decay=0.1)
+    gate = Gate(optimizer, torch.device("cpu"))
+    weight.grad = torch.ones(4)
+    gate.step(torch.tensor(1.0))
+    before = (weight.detach().clone(), str(optimizer.state_dict()))
+    weight.grad = torch.full((4,), math.nan)
+    gate.step(torch.tensor(0.0))
+    assert torch.equal(weight.detach(), before[0])
+    assert str(optimizer.state_dict()) == before[1]
+    assert not hasattr(optimizer, "found_inf")
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm", "commits"),
+    [
+        (2.0, 1.0, 1.0), (math.nan, 1.0, 0.0), (2.0, math.inf, 0.0), (5.0, 1.0, 0.0),
+        (2.0, 9.0, 0.0), (3.0, 4.0, 1.0),
+    ],
+)
+def test_the_gate_lets_pass_what_is_finite_and_within_the_limits(loss, norm, commits):
+    weight = torch.nn.Parameter(torch.ones(1))
+    gate = Gate(torch.optim.AdamW([weight], fused=True), torch.device("cpu"))
+    three, four = torch.tensor(3.0), torch.tensor(4.0)
+    found = gate.decide(torch.tensor(loss), torch.tensor(norm), loss_limit=three, grad_limit=four)
+    assert found.item() == commits
+
+
+def test_clipping_is_that_of_torch():
+    ours = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    for parameter in ours:
+        parameter.grad = torch.full((3,), 2.0)
+    norm = gradients.total_norm(ours)
+    assert norm.item() == pytest.approx(math.sqrt(24))
+    gradients.clip(ours, norm, max_norm=1.0)
+    assert gradients.total_norm(ours).item() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_shallow_parameters_are_the_embedding_and_the_lowest_block():
+    model = Transformer(Config(width=16, layers=2, heads=2), seed=0)
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = {names[id(p)] for p in gradients.shallow_parameters(model)}
+    assert {name.split(".")[0] for name in found} == {"embed", "blocks"}
+    assert all(name.startswith(("embed", "blocks.0.")) for name in found)
+
+
+def test_scaled_shallow_gradients_equal_a_shrunk_embedding():
+    table = torch.nn.Embedding(5, 3)
+    seen = torch.tensor([1, 2])
+    alpha = 0.1
+    out = table(seen)
+    (alpha * out + (1 - alpha) * out.detach()).square().sum().backward()
+    shrunk = table.weight.grad.clone()
+    table.zero_grad()
+    table(seen).square().sum().backward()
+    gradients.scale([table.weight], alpha)
+    assert torch.allclose(table.weight.grad, shrunk)
+
+
+@pytest.mark.parametrize("shape", ["1-sqrt", "linear", "cosine", "exponential"])
+def test_the_schedule_warms_up_holds_and_decays(shape):
+    plan = WarmupStableDecay(peak=2.0, steps=100, warmup=10, decay=20, shape=shape, floor=0.1)
+    rates = [plan.lr(step) for step in range(1, 101)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[9:80] == [2.0] * 71
+    assert all(later <= earlier for earlier, later in zip(rates[80:], rates[81:], strict=False))
+    assert rates[-1] == pytest.approx(2.0 * (0.1 + 0.9 * plan._left(1.0)))
+
+
+def test_a_decay_can_begin_early():
+    plan = WarmupStableDecay(peak=1.0, steps=100, warmup=0, decay=20, shape="linear")
+    assert plan.lr(50, decay_from=40) == pytest.approx(0.5)
+    assert plan.lr(90, decay_from=99) == plan.lr(90)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"peak": 0.0}, "trains nothing"), ({"warmup": 90, "decay": 20}, "do not fit into 100"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(fields, words):
+    settings = {"peak": 1.0, "steps": 100, "warmup": 10, "decay": 10} | fields
+    with pytest.raises(SettingError, match=words):
+        WarmupStableDecay(**settings)
