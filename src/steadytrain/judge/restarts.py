@@ -1,0 +1,247 @@
+"""An exit -> start again, wait, or give up.
+
+A restart that brings the run further is free; only restarts that do not are counted. A false stop
+costs a night, a useless restart a minute: when in doubt, start again.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from steadytrain.events import (
+    Event,
+    GiveUp,
+    Heartbeat,
+    Judgment,
+    ProcessExited,
+    Restart,
+    WorkersFinished,
+    WorkersStarted,
+)
+
+USER_ERRORS = ("SettingError", "FeedError")
+"""What only the user can mend: the same command would fail in the same way."""
+
+WRONG_HOME = ("another model", "another home", "new home", "the run began with")
+"""What a CheckpointError says when the home belongs to something else."""
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """What the policy remembers.
+
+    Attributes:
+        generation: the newest that started, None before the first.
+        asked: the generation that the last judgment asked for and that has not started yet.
+        is_restart: the newest was started because it was asked for, not by a person.
+        is_judged: its end has been judged; what else dies of it says nothing new.
+        best: highest step of all generations before it.
+        reached: highest step that it reported; None if it reported none.
+        num_restarts: since a person started the run.
+        num_stalled: restarts in a row that are known to have made no new step.
+        num_unknown: restarts in a row of which nobody knows whether they made one.
+        deaths: (how a rank ended, at which step, how many times).
+    """
+
+    generation: int | None = None
+    asked: int | None = None
+    is_restart: bool = False
+    is_judged: bool = True
+    best: int = 0
+    reached: int | None = None
+    num_restarts: int = 0
+    num_stalled: int = 0
+    num_unknown: int = 0
+    deaths: tuple[tuple[str, int | None, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestartPolicy:
+    """Start again, unless that is known not to help.
+
+    wait = 0 after progress and the first time, else first_wait_seconds * 2 ** (n - 1) after n
+    restarts in a row without progress, at most longest_wait_seconds.
+
+    Progress is a step that had not been reached before. A step that nobody reported is unknown,
+    not zero: it has a budget of its own, wide enough for a machine that needs minutes to come back.
+    A start that no judgment asked for is a person's, and begins with full budgets.
+
+    Attributes:
+        max_stalled: restarts in a row without progress.
+        max_same_death: the same last words at the same step.
+        max_unknown: restarts in a row whose step is unknown.
+        max_restarts: since a person started the run.
+
+    Source: max_stalled 3, and "unreadable is not zero": nvidia-resiliency-ext's progress tracker;
+    max_same_death 3: its budget for general failures; doubling waits: Kubernetes' CrashLoopBackOff,
+    with a cap of 60 s for its 300, since a cluster stands idle meanwhile; the others are guesses.
+
+    >>> policy = RestartPolicy()
+    >>> tally, _ = policy.update(policy.init(), WorkersStarted(generation=0, pids=(7,)))
+    >>> death = ProcessExited(generation=0, rank=0, pid=7, signal="SIGKILL", step=12)
+    >>> tally, (judgment,) = policy.update(tally, death)
+    >>> judgment.generation, judgment.cause, judgment.wait_seconds
+    (1, 'killed by SIGKILL', 0.0)
+    """
+
+    max_stalled: int = 3
+    max_same_death: int = 3
+    max_unknown: int = 10
+    max_restarts: int = 100
+    first_wait_seconds: float = 1.0
+    longest_wait_seconds: float = 60.0
+
+    def init(self) -> Tally:
+        return Tally()
+
+    def update(self, tally: Tally, event: Event) -> tuple[Tally, tuple[Judgment, ...]]:
+        """Take in a fact of the supervisor; the first death of a generation gives one judgment."""
+        match event:
+            case WorkersStarted():
+                return _begin(tally, event), ()
+            case WorkersFinished():
+                return msgspec.structs.replace(tally, is_judged=True), ()
+            case Heartbeat() if event.generation == tally.generation:
+                return _reach(tally, event.step), ()
+            case ProcessExited() if event.generation == tally.generation and not tally.is_judged:
+                return self._judge(_count(_reach(tally, event.step), event), event)
+            case _:
+                return tally, ()
+
+    def _judge(self, tally: Tally, death: ProcessExited) -> tuple[Tally, tuple[Judgment, ...]]:
+        cause = name_cause(death)
+        reason = self._reason_to_give_up(tally, death)
+        if reason is not None:
+            tally = msgspec.structs.replace(tally, is_judged=True)
+            return tally, (GiveUp(generation=death.generation, cause=cause, why=reason),)
+        restart = Restart(
+            generation=death.generation + 1,
+            cause=cause,
+            wait_seconds=self._wait_seconds(tally),
+            why=_why_again(tally, death),
+        )
+        tally = msgspec.structs.replace(
+            tally, is_judged=True, asked=restart.generation, num_restarts=tally.num_restarts + 1
+        )
+        return tally, (restart,)
+
+    def _reason_to_give_up(self, tally: Tally, death: ProcessExited) -> str | None:
+        mend = (
+            f"Read logs/rank{death.rank}.{death.generation}.log, mend the cause, then start the "
+            "run again: it goes on from its last checkpoint."
+        )
+        times = _times(tally, death)
+        if _is_for_the_user(death.error):
+            return (
+                f"rank {death.rank} refused what it was given, and would refuse it again. "
+                "Do what its message says, then start the run again."
+            )
+        if times >= self.max_same_death:
+            return (
+                f"rank {death.rank} ended in the same way {times} times at {_place(death.step)}, "
+                f"so starting again only repeats it. {mend}"
+            )
+        if tally.num_stalled >= self.max_stalled:
+            return (
+                f"{tally.num_stalled} restarts in a row came no further than step {tally.best}, "
+                f"so the next would not either. {mend}"
+            )
+        if tally.num_unknown >= self.max_unknown:
+            return (
+                f"{tally.num_unknown} restarts in a row ended before any rank reported a step, "
+                f"so training never begins. {mend}"
+            )
+        if tally.num_restarts >= self.max_restarts:
+            return (
+                f"the run was restarted {tally.num_restarts} times, its whole budget, so the "
+                f"machine or the script cannot be left alone. {mend}"
+            )
+        return None
+
+    def _wait_seconds(self, tally: Tally) -> float:
+        in_a_row = tally.num_stalled + tally.num_unknown
+        if in_a_row == 0:
+            return 0.0
+        return min(self.longest_wait_seconds, self.first_wait_seconds * 2.0 ** (in_a_row - 1))
+
+
+def name_cause(death: ProcessExited) -> str:
+    """How a rank ended, in plain terms."""
+    if death.hung:
+        return f"hung in phase {death.phase} for {death.silent_seconds or 0.0:.1f} s"
+    how = f"killed by {death.signal}" if death.signal else f"exited with status {death.code}"
+    return f"{how}: {death.error}" if death.error else how
+
+
+def _begin(tally: Tally, event: WorkersStarted) -> Tally:
+    best = max(tally.best, tally.reached or 0, event.step or 0)
+    is_restart = event.generation == tally.asked
+    if not is_restart:
+        tally = Tally()
+    return msgspec.structs.replace(
+        tally,
+        generation=event.generation,
+        asked=None,
+        is_restart=is_restart,
+        is_judged=False,
+        best=best,
+        reached=None,
+    )
+
+
+def _reach(tally: Tally, step: int | None) -> Tally:
+    if step is None:
+        return tally
+    return msgspec.structs.replace(tally, reached=max(step, tally.reached or 0))
+
+
+def _count(tally: Tally, death: ProcessExited) -> Tally:
+    if _has_progressed(tally):
+        tally = msgspec.structs.replace(tally, num_stalled=0, num_unknown=0)
+    elif tally.is_restart and tally.reached is None:
+        tally = msgspec.structs.replace(tally, num_unknown=tally.num_unknown + 1)
+    elif tally.is_restart:
+        tally = msgspec.structs.replace(tally, num_stalled=tally.num_stalled + 1)
+    words = _last_words(death)
+    if words is None:
+        return tally
+    others = tuple(one for one in tally.deaths if one[:2] != (words, death.step))
+    deaths = (*others, (words, death.step, _times(tally, death) + 1))
+    return msgspec.structs.replace(tally, deaths=deaths)
+
+
+def _times(tally: Tally, death: ProcessExited) -> int:
+    words = _last_words(death)
+    return sum(times for said, step, times in tally.deaths if (said, step) == (words, death.step))
+
+
+def _last_words(death: ProcessExited) -> str | None:
+    """What would be the same if the same thing ended it again; a kill from outside says nothing."""
+    return name_cause(death) if death.error or death.code is not None else None
+
+
+def _has_progressed(tally: Tally) -> bool:
+    return tally.reached is not None and tally.reached > tally.best
+
+
+def _is_for_the_user(error: str | None) -> bool:
+    if error is None:
+        return False
+    name, _, message = error.partition(":")
+    name = name.rpartition(".")[2]
+    if name == "CheckpointError":
+        return any(words in message for words in WRONG_HOME)
+    return name in USER_ERRORS
+
+
+def _why_again(tally: Tally, death: ProcessExited) -> str:
+    where = f"rank {death.rank} ended at {_place(death.step)}"
+    if _has_progressed(tally):
+        return f"{where}; the run had come further than step {tally.best}"
+    in_a_row = tally.num_stalled + tally.num_unknown
+    if in_a_row == 0:
+        return f"{where}; a first restart costs little"
+    return f"{where}; {in_a_row} in a row without a new step, so it waits before the next"
+
+
+def _place(step: int | None) -> str:
+    return "an unknown step" if step is None else f"step {step}"

@@ -1,0 +1,147 @@
+"""The progress board: is a rank moving, and in which phase is it? One small mapped file per rank.
+
+The training side writes `<home>/progress/rank<r>.board` at every change of phase; whoever wants to
+know reads it, without asking the training process anything. A liveness thread would prove that a
+process exists; only a beat from the training loop proves that training moves.
+
+Two records are written in turn, each with a checksum: a writer that is killed or stopped in the
+middle of a beat leaves the beat before it readable, and a reader never takes half a record.
+"""
+
+import mmap
+import os
+import struct
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from steadytrain.errors import SettingError
+
+Phase = Literal[
+    "starting",
+    "data",
+    "forward",
+    "step",
+    "snapshot",
+    "checkpoint",
+    "panel",
+    "examine",
+    "restore",
+    "finished",
+]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+
+FOLDER = "progress"
+
+_BODY = struct.Struct("<QIIqdI")  # beats, pid, generation, step, clock, phase
+_RECORD = struct.Struct(f"<{_BODY.size}sI")  # the body, its CRC-32
+_SLOT_BYTES = 64  # a cache line: two records never share one
+_NUMBER: dict[str, int] = {phase: number for number, phase in enumerate(PHASES)}
+_NO_STEP = -(2**63)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beat:
+    """What a rank said last.
+
+    Attributes:
+        generation: the start of all ranks that this process belongs to.
+        step: updates made; None if it never said.
+        clock: CLOCK_MONOTONIC of this host when it said so. [seconds]
+        beats: how many it has given in this life; the first is 1.
+    """
+
+    pid: int
+    generation: int
+    step: int | None
+    phase: Phase
+    clock: float
+    beats: int
+
+
+class Beacon:
+    """The writing end, one per rank. Making it is the first beat, of phase "starting".
+
+    Raises:
+        SettingError: the home cannot hold a mapped file.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> beacon = Beacon(home, 0, 3)
+    >>> beacon.beat("step", 41)
+    >>> beat = read_board(board_path(home, 0))
+    >>> beat.generation, beat.phase, beat.step, beat.beats
+    (3, 'step', 41, 2)
+    """
+
+    __slots__ = ("_beats", "_generation", "_map", "_pid", "_step")
+
+    def __init__(self, home: Path, rank: int, generation: int) -> None:
+        self._pid = os.getpid()
+        self._generation = generation
+        self._step = _NO_STEP
+        self._beats = 0
+        path = board_path(home, rank)
+        fresh = path.with_suffix(f".{self._pid}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._map = _map_new(fresh)
+            self.beat("starting")
+            # A new file, not the old one again: what is left of an earlier life, perhaps still
+            # running, must not write on this life's board.
+            os.replace(fresh, path)
+        except OSError as error:
+            raise SettingError(
+                f"{path} cannot be made and mapped into memory ({error.strerror}), so nobody could "
+                "tell whether this rank moves. Choose a home on a disk that this user can write "
+                "and that supports mmap."
+            ) from error
+
+    def beat(self, phase: Phase, step: int | None = None) -> None:
+        """Say which phase begins; `step=None` leaves the step as it was said before."""
+        if step is not None:
+            self._step = step
+        self._beats = beats = self._beats + 1
+        body = _BODY.pack(
+            beats, self._pid, self._generation, self._step, time.monotonic(), _NUMBER[phase]
+        )
+        _RECORD.pack_into(self._map, beats % 2 * _SLOT_BYTES, body, zlib.crc32(body))
+
+
+def board_path(home: Path, rank: int) -> Path:
+    return Path(home) / FOLDER / f"rank{rank}.board"
+
+
+def read_board(path: Path) -> Beat | None:
+    """The newest whole record of a board; None if there is none, or it cannot be read now."""
+    try:
+        block = path.read_bytes()
+    except OSError:
+        return None
+    found = [beat for start in (0, _SLOT_BYTES) if (beat := _read_slot(block, start)) is not None]
+    return max(found, key=lambda beat: beat.beats, default=None)
+
+
+def _read_slot(block: bytes, start: int) -> Beat | None:
+    if len(block) < start + _RECORD.size:
+        return None
+    body, checksum = _RECORD.unpack_from(block, start)
+    if zlib.crc32(body) != checksum:
+        return None
+    beats, pid, generation, step, clock, phase = _BODY.unpack(body)
+    return Beat(
+        pid=pid,
+        generation=generation,
+        step=None if step == _NO_STEP else step,
+        phase=PHASES[phase],
+        clock=clock,
+        beats=beats,
+    )
+
+
+def _map_new(path: Path) -> mmap.mmap:
+    with open(path, "w+b") as file:
+        file.truncate(2 * _SLOT_BYTES)
+        return mmap.mmap(file.fileno(), 2 * _SLOT_BYTES)
