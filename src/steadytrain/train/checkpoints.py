@@ -241,25 +241,24 @@ class Checkpoints:
             ref.path for ref in refs if healthy_until is not None and ref.step <= healthy_until
         ]
         kept.update(healthy[:1])
-        found = list(_subfolders(self._folder))
-        with self._changed:
-            under_way = {job.name + PARTIAL for job in self._jobs if isinstance(job, _Job)}
-            for path in found:
-                is_finished = NAME.fullmatch(path.name) is not None
-                is_left_over = path.suffix in (PARTIAL, DELETED) and path.name not in under_way
-                if (is_finished and path not in kept) or is_left_over:
-                    self._delete(path)
+        for path in _subfolders(self._folder):
+            # A save under way has its final name before the thread comes to delete anything.
+            is_left_over = path.suffix in (PARTIAL, DELETED) and NAME.fullmatch(path.stem)
+            is_surplus = path not in kept and NAME.fullmatch(path.name)
+            if is_left_over or is_surplus:
+                self._delete(path)
 
     def _delete(self, path: Path) -> None:
-        doomed = path
-        if path.suffix not in (PARTIAL, DELETED):
+        if NAME.fullmatch(path.name):
             # Renamed first: a folder half removed must not be named like a finished one.
             doomed = path.with_name(path.name + DELETED)
             try:
                 path.rename(doomed)
             except OSError:
                 return  # tried again next time; a disk that refuses shows in the next save
-        self._enqueue(doomed)
+            path = doomed
+        with self._changed:
+            self._enqueue(path)
 
     def _enqueue(self, job: "_Job | Path") -> None:
         self._jobs.append(job)
