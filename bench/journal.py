@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import machine
-
 from steadytrain import journal
 from steadytrain.events import StepRecord
 from steadytrain.journal import Journal
@@ -53,7 +52,9 @@ def main() -> None:
                 file.flush()
                 plain.append(time.perf_counter() - began)
         ours, theirs = 1e6 * statistics.median(times), 1e6 * statistics.median(plain)
-        print(f"append: {ours:.1f} us a step; json.dumps and flush {theirs:.1f} us; ratio {ours / theirs:.2f}")
+        print(
+            f"append: {ours:.1f} us a step; json.dumps and flush {theirs:.1f} us; ratio {ours / theirs:.2f}"
+        )
         path = journal.files(Path(home), "rank0")[0]
         block = path.read_bytes()
         copies = max(1, options.records // len(records))

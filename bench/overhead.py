@@ -11,10 +11,10 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-import machine
 import torch
 from torch.nn import functional
 
+import machine
 from steadytrain.lab.model import Config, Transformer
 from steadytrain.lab.texts import Corpus
 from steadytrain.train import Feed, Session
@@ -91,7 +91,14 @@ def shares(*, steps: int, config: Config) -> dict[str, float]:
 
         setattr(owner, method, timed)
     try:
-        measure(steps=steps, snapshot_every=10, config=config, device="cpu", batch=32, dtype=torch.float32)
+        measure(
+            steps=steps,
+            snapshot_every=10,
+            config=config,
+            device="cpu",
+            batch=32,
+            dtype=torch.float32,
+        )
     finally:
         for name, (owner, method) in parts.items():
             setattr(owner, method, originals[name])

@@ -1,7 +1,7 @@
 """A plain training loop under guard: the two touch points, and a data order of your own.
 
-    python examples/plain_loop.py --home runs/example
-    steadytrain run --home runs/example -- examples/plain_loop.py     # the same, restarted if it dies
+python examples/plain_loop.py --home runs/example
+steadytrain run --home runs/example -- examples/plain_loop.py     # the same, restarted if it dies
 """
 
 import argparse

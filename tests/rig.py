@@ -11,16 +11,52 @@ import torch
 
 from steadytrain import journal
 from steadytrain.events import RemedyDone, StepRecord
-from steadytrain.judge.judge import Judge
 from steadytrain.judge.detectors import Duo
+from steadytrain.judge.judge import Judge
 from steadytrain.judge.outcome import Verification
 from steadytrain.lab.model import Config, Transformer
 from steadytrain.train import Feed, Panel, Ranks, Session, WarmupStableDecay
 
-WORDS = (
-    "the loss of a long run falls and then it does not and a person looks at the curve while the "
-    "model goes on to learn words from the stream of bytes that somebody left in a folder"
-).split()
+WORDS = [
+    "the",
+    "loss",
+    "of",
+    "a",
+    "long",
+    "run",
+    "falls",
+    "and",
+    "then",
+    "it",
+    "does",
+    "not",
+    "and",
+    "a",
+    "person",
+    "looks",
+    "at",
+    "the",
+    "curve",
+    "while",
+    "the",
+    "model",
+    "goes",
+    "on",
+    "to",
+    "learn",
+    "words",
+    "from",
+    "the",
+    "stream",
+    "of",
+    "bytes",
+    "that",
+    "somebody",
+    "left",
+    "in",
+    "a",
+    "folder",
+]
 CONTEXT = 64
 BATCH = 12
 
@@ -75,7 +111,9 @@ def panel() -> Panel:
     return Panel(blocks, domains=order.domains, digest="words", batch_size=10)
 
 
-def session(home: Path, *, steps: int, garbled: range = range(0), ranks: Ranks | None = None, **changes):
+def session(
+    home: Path, *, steps: int, garbled: range = range(0), ranks: Ranks | None = None, **changes
+):
     """A Session over a tiny model; `changes` are arguments of Session."""
     torch.set_num_threads(1)
     ranks = ranks or Ranks()
@@ -86,9 +124,7 @@ def session(home: Path, *, steps: int, garbled: range = range(0), ranks: Ranks |
     optimizer = torch.optim.AdamW(
         wrapped.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
     )
-    feed = Feed(
-        Words(garbled), batch_size=BATCH // ranks.world, rank=ranks.rank, world=ranks.world
-    )
+    feed = Feed(Words(garbled), batch_size=BATCH // ranks.world, rank=ranks.rank, world=ranks.world)
     settings = {
         "judge": judge(),
         "schedule": schedule(steps),
@@ -99,7 +135,11 @@ def session(home: Path, *, steps: int, garbled: range = range(0), ranks: Ranks |
         "fence": False,
         "ranks": ranks,
     }
-    return wrapped, optimizer, Session(wrapped, optimizer, feed, home=home, steps=steps, **(settings | changes))
+    return (
+        wrapped,
+        optimizer,
+        Session(wrapped, optimizer, feed, home=home, steps=steps, **(settings | changes)),
+    )
 
 
 def train(home: Path, *, steps: int, **changes) -> dict[str, str]:

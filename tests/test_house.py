@@ -16,17 +16,40 @@ WITH_TORCH = ("train", "adapters", "lab")
 PURE = ("stats", "text", "judge")
 IMPURE_MODULES = {"time", "random", "os", "logging", "threading", "subprocess", "socket"}
 GROUND = {
-    "causes", "errors", "events", "journal", "progress", "ranges", "recipes", "replay", "signals",
-    "wording", "stats", "text", "judge",
+    "causes",
+    "errors",
+    "events",
+    "journal",
+    "progress",
+    "ranges",
+    "recipes",
+    "replay",
+    "signals",
+    "wording",
+    "stats",
+    "text",
+    "judge",
 }
 
 PUBLIC_NAMES = {
     "steadytrain": [
-        "CheckpointError", "FeedError", "JournalError", "Judge", "SettingError", "SteadytrainError",
-        "__version__", "replay",
+        "CheckpointError",
+        "FeedError",
+        "JournalError",
+        "Judge",
+        "SettingError",
+        "SteadytrainError",
+        "__version__",
+        "replay",
     ],
     "steadytrain.train": [
-        "Batch", "DataOrder", "Feed", "Panel", "Ranks", "Session", "WarmupStableDecay",
+        "Batch",
+        "DataOrder",
+        "Feed",
+        "Panel",
+        "Ranks",
+        "Session",
+        "WarmupStableDecay",
     ],
     "steadytrain.text": ["Profile", "Verdict", "lint"],
 }
@@ -176,11 +199,13 @@ def test_event_kinds_are_a_frozen_list():
 
 def test_a_journal_is_opened_for_writing_at_one_place_per_process():
     writers = {
-        _name(path): path.read_text().count("journal.Journal(") + path.read_text().count(" Journal(home")
+        _name(path): path.read_text().count("journal.Journal(")
+        + path.read_text().count(" Journal(home")
         for path in MODULES
     }
     assert {name for name, count in writers.items() if count} <= {
-        "train/memory", "launch/supervisor",
+        "train/memory",
+        "launch/supervisor",
     }
 
 

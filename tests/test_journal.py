@@ -33,7 +33,10 @@ def test_every_kind_is_read_back(tmp_path):
 def test_each_life_begins_a_new_file_and_the_numbering_goes_on(tmp_path):
     _write(tmp_path, RunEnded(attempt=1, step=1))
     _write(tmp_path, RunEnded(attempt=2, step=2))
-    assert [path.name for path in journal.files(tmp_path, "rank0")] == ["rank0.0.jsonl", "rank0.1.jsonl"]
+    assert [path.name for path in journal.files(tmp_path, "rank0")] == [
+        "rank0.0.jsonl",
+        "rank0.1.jsonl",
+    ]
     assert [line.seq for line in journal.lines(tmp_path)] == [0, 1]
 
 

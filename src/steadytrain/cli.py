@@ -52,11 +52,12 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo = commands.add_parser(
         "demo", help="train a small model on real text, break it in nine ways, watch it heal"
     )
-    demo.add_argument("--steps", type=int, default=800, help="updates of each run (800)")
+    demo.add_argument("--steps", type=int, default=700, help="updates of each run (700)")
     demo.add_argument("--seed", type=int, default=0, help="of data, weights and faults (0)")
     demo.add_argument(
-        "--faults", help="comma-separated: garbled, newlines, learning-rate, gradient, weights, "
-        "optimizer, kill, freeze, tear (all)"
+        "--faults",
+        help="comma-separated: garbled, newlines, learning-rate, gradient, weights, "
+        "optimizer, kill, freeze, tear (all)",
     )
     demo.add_argument("--no-faults", action="store_true", help="only train, and watch")
     demo.add_argument(
@@ -80,7 +81,10 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument("--home", type=Path, default=Path("runs/run"), help="folder of the run")
     run.add_argument("--nproc", type=int, default=1, help="ranks on this host (1)")
     run.add_argument(
-        "--hang-after", type=float, default=60.0, metavar="SECONDS",
+        "--hang-after",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
         help="never call a rank hung before so long without progress (60)",
     )
     run.set_defaults(action=_run)
@@ -192,7 +196,7 @@ def _lint(options: argparse.Namespace) -> int:
     num_corrupt = 0
     for path in options.paths:
         for document in read_domain(options.domain or "text", str(path)):
-            found = lint(document.text, domain=options.domain)
+            found = lint(document.text.decode("utf-8", "replace"), domain=options.domain)
             num_corrupt += found.verdict == "corrupt"
             if options.json:
                 print(

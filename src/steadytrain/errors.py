@@ -1,10 +1,10 @@
 """One tree of exceptions. Every message says what is wrong, what it breaks, what to write instead.
 
-    SteadytrainError
-      SettingError      the user asked for something impossible (a ValueError too)
-      JournalError      a journal cannot be read or written
-      CheckpointError   a checkpoint is missing, torn or of another model
-      FeedError         the data order cannot do what was asked
+SteadytrainError
+  SettingError      the user asked for something impossible (a ValueError too)
+  JournalError      a journal cannot be read or written
+  CheckpointError   a checkpoint is missing, torn or of another model
+  FeedError         the data order cannot do what was asked
 """
 
 

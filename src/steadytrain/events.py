@@ -31,21 +31,19 @@ class Event(
     """Anything that can stand in a journal."""
 
 
-class Fact(Event):
+class Fact(Event, frozen=True):
     """Something was observed."""
 
 
-class Judgment(Event):
+class Judgment(Event, frozen=True):
     """Something was concluded from the facts and deeds before it."""
 
 
-class Deed(Event):
+class Deed(Event, frozen=True):
     """Something was done, citing the judgment that asked for it."""
 
 
-
-
-class RunBegan(Fact):
+class RunBegan(Fact, frozen=True):
     """The run's first line: enough to replay every judgment from the journal alone.
 
     Attributes:
@@ -67,7 +65,7 @@ class RunBegan(Fact):
     versions: dict[str, str] = {}
 
 
-class AttemptBegan(Fact):
+class AttemptBegan(Fact, frozen=True):
     """A life of the run began; the first step it will make is `step + 1`, from `draw` on."""
 
     attempt: int
@@ -78,14 +76,14 @@ class AttemptBegan(Fact):
     checkpoint: str | None = None
 
 
-class RunEnded(Fact):
+class RunEnded(Fact, frozen=True):
     """The training loop ended by itself."""
 
     attempt: int
     step: int
 
 
-class StepRecord(Fact):
+class StepRecord(Fact, frozen=True):
     """One update, committed or skipped by the gate.
 
     Attributes:
@@ -125,7 +123,7 @@ class StepRecord(Fact):
     seconds: float | None = None
 
 
-class PanelRecord(Fact):
+class PanelRecord(Fact, frozen=True):
     """Loss of the fixed panel at a step, per domain and per sequence, in the panel's order.
 
     Attributes:
@@ -142,7 +140,7 @@ class PanelRecord(Fact):
     seconds: float | None = None
 
 
-class CheckpointSaved(Fact):
+class CheckpointSaved(Fact, frozen=True):
     """A checkpoint is durable and its manifest is written."""
 
     attempt: int
@@ -155,7 +153,7 @@ class CheckpointSaved(Fact):
     blocked_seconds: float
 
 
-class CheckpointFailed(Fact):
+class CheckpointFailed(Fact, frozen=True):
     """A checkpoint could not be written; training went on."""
 
     attempt: int
@@ -163,7 +161,7 @@ class CheckpointFailed(Fact):
     reason: str
 
 
-class CheckpointRefused(Fact):
+class CheckpointRefused(Fact, frozen=True):
     """A checkpoint did not verify at a restart; an older one was tried."""
 
     path: str
@@ -191,7 +189,7 @@ class ExaminedSequence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     source: str = ""
 
 
-class BatchExamined(Fact):
+class BatchExamined(Fact, frozen=True):
     """The evidence that an incident asked for.
 
     Attributes:
@@ -235,23 +233,21 @@ class BatchExamined(Fact):
     digest: str | None = None
 
 
-class JudgingEnded(Fact):
+class JudgingEnded(Fact, frozen=True):
     """The judge itself failed. Training goes on unguarded from here, and says so."""
 
     step: int
     reason: str
 
 
-class JudgeState(Fact):
-    """The judge's memory after all lines before this one, so that a restart need not replay them."""
+class JudgeState(Fact, frozen=True):
+    """The judge's memory after all earlier lines, so that a restart need not replay them."""
 
     step: int
     state: dict[str, Any]
 
 
-
-
-class WorkersStarted(Fact):
+class WorkersStarted(Fact, frozen=True):
     """The supervisor started all ranks. `generation` counts starts from 0."""
 
     generation: int
@@ -259,7 +255,7 @@ class WorkersStarted(Fact):
     step: int | None = None
 
 
-class ProcessExited(Fact):
+class ProcessExited(Fact, frozen=True):
     """A rank ended, or stopped moving and was killed.
 
     Attributes:
@@ -280,13 +276,13 @@ class ProcessExited(Fact):
     error: str | None = None
 
 
-class WorkersFinished(Fact):
+class WorkersFinished(Fact, frozen=True):
     """Every rank exited with status 0."""
 
     generation: int
 
 
-class Heartbeat(Fact):
+class Heartbeat(Fact, frozen=True):
     """The supervisor's regular look at the slowest rank."""
 
     generation: int
@@ -296,16 +292,14 @@ class Heartbeat(Fact):
     silent_seconds: float
 
 
-
-
-class Advice(Judgment):
+class Advice(Judgment, frozen=True):
     """Said once: something about the run's set-up that limits what can be seen."""
 
     topic: str
     text: str
 
 
-class Alarm(Judgment):
+class Alarm(Judgment, frozen=True):
     """A signal left its band.
 
     Attributes:
@@ -322,7 +316,7 @@ class Alarm(Judgment):
     score: float
 
 
-class Incident(Judgment):
+class Incident(Judgment, frozen=True):
     """Alarms that belong together; everything that follows cites its id.
 
     Attributes:
@@ -354,7 +348,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     defect: str | None = None
 
 
-class Diagnosis(Judgment):
+class Diagnosis(Judgment, frozen=True):
     """Causes of an incident, most credible first."""
 
     incident: str
@@ -362,30 +356,32 @@ class Diagnosis(Judgment):
     causes: tuple[Cause, ...]
 
 
-class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="do", tag=True):
+class Action(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="do", tag=True
+):
     """One thing that hands can do. From `from_step + 1` on a setting holds."""
 
 
-class SkipUpdate(Action):
+class SkipUpdate(Action, frozen=True):
     """Let the update of `step` not land. The gate has done so already when this is written."""
 
     step: int
 
 
-class RollBack(Action):
+class RollBack(Action, frozen=True):
     """Return to the state after `to_step`; everything later is another branch."""
 
     to_step: int
 
 
-class SkipDraws(Action):
+class SkipDraws(Action, frozen=True):
     """Leave these draws out of the data order in every step after `from_step`."""
 
     ranges: tuple[tuple[int, int], ...]
     from_step: int
 
 
-class ScaleLearningRate(Action):
+class ScaleLearningRate(Action, frozen=True):
     """Multiply the learning rate by `factor`, then re-warm linearly to the schedule."""
 
     factor: float
@@ -394,14 +390,14 @@ class ScaleLearningRate(Action):
     rewarm_steps: int
 
 
-class ScaleEpsilon(Action):
+class ScaleEpsilon(Action, frozen=True):
     """Multiply Adam's epsilon by `factor`."""
 
     factor: float
     from_step: int
 
 
-class ScaleShallowGradients(Action):
+class ScaleShallowGradients(Action, frozen=True):
     """Multiply the gradients of the embedding and lowest block by `alpha`, then relax to 1."""
 
     alpha: float
@@ -410,20 +406,20 @@ class ScaleShallowGradients(Action):
     relax_steps: int
 
 
-class SetZLoss(Action):
+class SetZLoss(Action, frozen=True):
     """Set the coefficient of the z-loss."""
 
     coefficient: float
     from_step: int
 
 
-class BeginDecay(Action):
+class BeginDecay(Action, frozen=True):
     """Begin the schedule's decay phase now."""
 
     from_step: int
 
 
-class AskPerson(Action):
+class AskPerson(Action, frozen=True):
     """Nothing automatic is left, or allowed: a person has to decide."""
 
     question: str
@@ -442,7 +438,7 @@ Plan = (
 )
 
 
-class Remedy(Judgment):
+class Remedy(Judgment, frozen=True):
     """What shall be done about an incident, as data; carried out before step `due`."""
 
     id: str
@@ -455,7 +451,7 @@ class Remedy(Judgment):
     why: str
 
 
-class Outcome(Judgment):
+class Outcome(Judgment, frozen=True):
     """Whether a remedy held, judged on `steps` committed updates after it."""
 
     incident: str
@@ -466,7 +462,7 @@ class Outcome(Judgment):
     why: str = ""
 
 
-class Restart(Judgment):
+class Restart(Judgment, frozen=True):
     """The processes shall be started again after `wait_seconds`."""
 
     generation: int
@@ -475,7 +471,7 @@ class Restart(Judgment):
     why: str
 
 
-class GiveUp(Judgment):
+class GiveUp(Judgment, frozen=True):
     """Starting again will not help."""
 
     generation: int
@@ -483,9 +479,7 @@ class GiveUp(Judgment):
     why: str
 
 
-
-
-class RemedyDone(Deed):
+class RemedyDone(Deed, frozen=True):
     """A remedy was carried out; `step` is the last step kept, `restored_step` the state loaded."""
 
     remedy: str

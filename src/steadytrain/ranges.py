@@ -1,4 +1,4 @@
-"""Sets of draws as sorted, disjoint, half-open ranges: what a feed leaves out and a remedy names."""
+"""Sets of draws as sorted, disjoint, half-open ranges: what feeds leave out, remedies name."""
 
 from bisect import bisect_right
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The same judge over a journal: every judgment of a run, reached again from its facts and deeds."""
+"""The same judge over a journal: every judgment, reached again from the facts and deeds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from steadytrain.errors import JournalError
 from steadytrain.events import (
     AttemptBegan,
     Event,
-    Judgment,
     JudgeState,
     JudgingEnded,
+    Judgment,
     RunBegan,
 )
 from steadytrain.judge.judge import Judge, State, thaw

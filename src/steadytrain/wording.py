@@ -110,7 +110,9 @@ def _english(event: Event) -> str | None:
         case Diagnosis():
             top = event.causes[0]
             why = f": {top.evidence[0]}" if top.evidence else ""
-            return f"step {event.step}: it is {cause_words(top, 'en')}, {top.confidence:.0%} sure{why}"
+            return (
+                f"step {event.step}: it is {cause_words(top, 'en')}, {top.confidence:.0%} sure{why}"
+            )
         case Remedy():
             return f"step {event.step}: remedy: {plan_words(event, 'en')}: {event.why}"
         case RemedyDone():

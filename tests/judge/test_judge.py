@@ -75,8 +75,15 @@ def _examined(incident, step, **fields):
 
 def _corrupt(draw, step):
     return ExaminedSequence(
-        draw=draw, step=step, domain=0, loss=7.0, z=30.0, verdict="corrupt", defect="garbled",
-        evidence="u+fffd", source="s",
+        draw=draw,
+        step=step,
+        domain=0,
+        loss=7.0,
+        z=30.0,
+        verdict="corrupt",
+        defect="garbled",
+        evidence="u+fffd",
+        source="s",
     )
 
 
@@ -147,7 +154,11 @@ def test_corrupt_text_is_named_rolled_back_and_skipped(court):
     draws = ((120 * 32, 120 * 32 + 4), (121 * 32, 121 * 32 + 4))
     told = court.tell(
         _examined(
-            incident.id, court.step, flagged=draws, flagged_domains=(0, 0), defect="garbled",
+            incident.id,
+            court.step,
+            flagged=draws,
+            flagged_domains=(0, 0),
+            defect="garbled",
             sequences=(_corrupt(3841, 121),),
         )
     )
@@ -161,12 +172,18 @@ def test_corrupt_text_is_named_rolled_back_and_skipped(court):
 
 def test_text_that_never_landed_is_only_skipped(court):
     incident = next(
-        i for i in court.train(1, losses=(5.0, 2.7, 2.7), committed=False) if isinstance(i, Incident)
+        i
+        for i in court.train(1, losses=(5.0, 2.7, 2.7), committed=False)
+        if isinstance(i, Incident)
     )
     told = court.tell(
         _examined(
-            incident.id, court.step, flagged=((3840, 3844),), flagged_domains=(0,),
-            defect="garbled", sequences=(_corrupt(3841, 121),),
+            incident.id,
+            court.step,
+            flagged=((3840, 3844),),
+            flagged_domains=(0,),
+            defect="garbled",
+            sequences=(_corrupt(3841, 121),),
         )
     )
     assert [type(action) for action in told[1].plan] == [SkipDraws]
@@ -241,7 +258,9 @@ def test_an_alarm_after_the_remedy_climbs_the_ladder(court):
     told = court.train(1, attempt=2, losses=(5.0, 5.0, 5.0))
     outcome = next(one for one in told if isinstance(one, Outcome))
     assert (outcome.result, outcome.remedy) == ("not cured", first.id)
-    second = court.tell(_examined(first.incident, court.step, weight_excess=9.0, before_step=110))[1]
+    second = court.tell(_examined(first.incident, court.step, weight_excess=9.0, before_step=110))[
+        1
+    ]
     assert second.rung == 1
     assert second.plan[0].to_step < 118
 
@@ -251,9 +270,7 @@ def test_a_person_is_asked_when_the_ladder_ends(court):
     for _ in range(3):
         court.step = court.state.step
         court.train(2, attempt=2, losses=(6.0, 6.0, 6.0))
-        told = court.tell(
-            _examined(remedy.incident, court.step, weight_excess=9.0, before_step=90)
-        )
+        told = court.tell(_examined(remedy.incident, court.step, weight_excess=9.0, before_step=90))
         remedy = next(one for one in told if isinstance(one, Remedy))
         if isinstance(remedy.plan[0], AskPerson):
             return

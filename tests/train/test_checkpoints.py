@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import xxhash
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 
@@ -111,6 +112,13 @@ class TestRoundTrip:
         before = run.state.tensors()
         run.checkpoints.restore(path)
         assert all(one is before[name] for name, one in run.state.tensors().items())
+
+    def test_hyperparameters_come_back(self, run):
+        path = run.save(1)
+        run.optimizer.param_groups[0].update(lr=5.0, betas=(0.0, 0.0))
+        run.checkpoints.restore(path)
+        group = run.optimizer.param_groups[0]
+        assert (group["lr"], group["betas"]) == (0.01, (0.9, 0.999))
 
     def test_what_is_saved_is_the_snapshot_and_not_the_present(self, run):
         run.train(1)
@@ -260,6 +268,11 @@ class TestVerify:
                 flip(file, bit)
         run.checkpoints.verify(path)
 
+    def test_a_large_file_is_hashed_to_its_end(self, tmp_path):
+        body = random.Random(0).randbytes(2 * room.CHUNK_BYTES + 1)
+        (tmp_path / "large").write_bytes(body)
+        assert room._hash_file(tmp_path / "large") == xxhash.xxh3_128_hexdigest(body)
+
     @pytest.mark.parametrize("name", [".metadata", "__0_0.distcp"])
     @pytest.mark.parametrize("left", [0, 0.5, 1.1])
     def test_a_file_of_another_size_is_refused(self, run, name, left):
@@ -396,12 +409,12 @@ class TestPrune:
     def test_what_dead_writers_left_goes_and_other_things_stay(self, run):
         run.save(1)
         folder = run.home / "checkpoints"
-        for name in ("a0001-s00000002.partial", "a0001-s00000000.deleted", "notes"):
+        for name in ("a0001-s00000002.partial", "a0001-s00000000.deleted", "notes.partial"):
             (folder / name).mkdir()
             (folder / name / "file").touch()
         run.checkpoints.prune(None)
         run.checkpoints.wait()
-        assert {path.name for path in folder.iterdir()} == {"a0001-s00000001", "notes"}
+        assert {path.name for path in folder.iterdir()} == {"a0001-s00000001", "notes.partial"}
 
     def test_the_one_under_way_is_left_alone(self, run, monkeypatch):
         begun, may_go_on = threading.Event(), threading.Event()
@@ -536,7 +549,7 @@ def test_killed_at_any_moment_it_leaves_old_or_new_and_never_a_mixture(tmp_path)
 
 
 TWO_RANKS = """
-import errno, json, os, sys
+import errno, json, os, sys, time
 from pathlib import Path
 import torch
 import torch.distributed as dist
@@ -630,16 +643,26 @@ told["one rank fails"] = [event.reason for event in run.checkpoints.poll()]
 room._hash_file = real
 
 # Rank 0 hurries and cannot take the third; rank 1 could, and must not.
+if rank == 0:
+    room._hash_file = lambda path: time.sleep(0.3) or real(path)
 for step in (6, 7, 8):
     run.checkpoints.save(run.snapshots.take(step, 0), 1, {}, blocked_seconds=0.0)
     if rank == 1:
         run.checkpoints.wait()
 run.checkpoints.wait()
+room._hash_file = real
 told["one rank is slow"] = [
     getattr(event, "reason", "saved") for event in run.checkpoints.poll()
 ]
 
 path = home / "fsdp" / "a0001-s00000006"
+if rank == 1:
+    room._hash_file = lambda path: time.sleep(0.3) or real(path)
+before = run.full()
+run.checkpoints.save(run.snapshots.take(9, 0), 1, {}, blocked_seconds=0.0)
+run.checkpoints.restore(path)
+told["restored while saving"] = [type(event).__name__ for event in run.checkpoints.poll()]
+room._hash_file = real
 dist.barrier()
 if rank == 0:
     raw = bytearray((path / "__1_0.distcp").read_bytes())
@@ -700,6 +723,10 @@ class TestTwoRanks:
             first, second, third = told["one rank is slow"]
             assert (first, second) == ("saved", "saved")
             assert third.startswith("rank 0: it was skipped")
+
+    def test_a_restore_waits_for_the_save_under_way(self, two_ranks):
+        for told in two_ranks[1]:
+            assert told["restored while saving"] == ["CheckpointSaved"]
 
     def test_all_refuse_what_one_found_damaged(self, two_ranks):
         for told in two_ranks[1]:

@@ -37,18 +37,28 @@ def test_a_lowered_rate_is_held_and_then_rewarmed():
 
 
 def test_factors_multiply():
-    orders = Orders([remedy(LOWER), remedy(LOWER.__class__(
-        factor=0.5, from_step=11, hold_steps=4, rewarm_steps=10), number=2)])
+    orders = Orders(
+        [
+            remedy(LOWER),
+            remedy(
+                LOWER.__class__(factor=0.5, from_step=11, hold_steps=4, rewarm_steps=10), number=2
+            ),
+        ]
+    )
     assert orders.at(12).lr_factor == 0.25
 
 
 def test_every_setting_holds_from_its_step_on():
-    orders = Orders([remedy(
-        ScaleEpsilon(factor=0.1, from_step=10),
-        ScaleShallowGradients(alpha=0.1, from_step=10, hold_steps=0, relax_steps=9),
-        SetZLoss(coefficient=1e-4, from_step=10),
-        BeginDecay(from_step=10),
-    )])
+    orders = Orders(
+        [
+            remedy(
+                ScaleEpsilon(factor=0.1, from_step=10),
+                ScaleShallowGradients(alpha=0.1, from_step=10, hold_steps=0, relax_steps=9),
+                SetZLoss(coefficient=1e-4, from_step=10),
+                BeginDecay(from_step=10),
+            )
+        ]
+    )
     assert orders.at(10).epsilon_factor == 1.0
     at_once = orders.at(11)
     assert at_once.epsilon_factor == 0.1

@@ -7,10 +7,10 @@ import torch
 from torch.nn import functional
 
 from steadytrain.errors import SettingError
+from steadytrain.lab.model import Config, Transformer
 from steadytrain.train import WarmupStableDecay, gradients
 from steadytrain.train.gate import Gate
 from steadytrain.train.losses import domain_sums, sequence_sums, token_losses, z_losses
-from steadytrain.lab.model import Config, Transformer
 
 
 def test_token_losses_are_cross_entropy_and_logsumexp():
@@ -78,8 +78,12 @@ def test_a_skipped_update_leaves_weights_moments_and_counter(kind, fused):
 @pytest.mark.parametrize(
     ("loss", "norm", "commits"),
     [
-        (2.0, 1.0, 1.0), (math.nan, 1.0, 0.0), (2.0, math.inf, 0.0), (5.0, 1.0, 0.0),
-        (2.0, 9.0, 0.0), (3.0, 4.0, 1.0),
+        (2.0, 1.0, 1.0),
+        (math.nan, 1.0, 0.0),
+        (2.0, math.inf, 0.0),
+        (5.0, 1.0, 0.0),
+        (2.0, 9.0, 0.0),
+        (3.0, 4.0, 1.0),
     ],
 )
 def test_the_gate_lets_pass_what_is_finite_and_within_the_limits(loss, norm, commits):
@@ -140,7 +144,8 @@ def test_a_decay_can_begin_early():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"peak": 0.0}, "trains nothing"), ({"warmup": 90, "decay": 20}, "do not fit into 100"),
+        ({"peak": 0.0}, "trains nothing"),
+        ({"warmup": 90, "decay": 20}, "do not fit into 100"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(fields, words):

@@ -15,7 +15,6 @@ from steadytrain.events import (
     Outcome,
     PanelRecord,
     Remedy,
-    RemedyDone,
     RunEnded,
     SkipDraws,
     StepRecord,
@@ -129,7 +128,9 @@ class _CountSyncs(TorchDispatchMode):
 
 
 def test_no_host_sync_on_the_steps_path(tmp_path):
-    model, _, guarded = rig.session(tmp_path / "r", steps=20, panel=None, checkpoint_every=100, snapshot_every=100)
+    model, _, guarded = rig.session(
+        tmp_path / "r", steps=20, panel=None, checkpoint_every=100, snapshot_every=100
+    )
     counts = []
     with guarded as run:
         for batch in run:

@@ -62,9 +62,7 @@ class Detector(Protocol):
         """Distance of a value from what was learned. Never learns."""
         ...
 
-    def learn(
-        self, window: Window, step: int, observation: Observation, *, score: Score
-    ) -> Window:
+    def learn(self, window: Window, step: int, observation: Observation, *, score: Score) -> Window:
         """The window after a committed, credible point. Never scores."""
         ...
 
@@ -127,7 +125,9 @@ class Duo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         typical = counts[len(counts) // 2]
         thinner = math.sqrt(max(1.0, typical / observation.count))
         relative = signal.floor * abs(line.level) if signal.is_loss else signal.floor
-        noise = max(self._noise(window, line) * thinner, relative, 0.75 * quantum(values[-16:]), 1e-12)
+        noise = max(
+            self._noise(window, line) * thinner, relative, 0.75 * quantum(values[-16:]), 1e-12
+        )
         distance = (value - expected) / noise
         limit = max(self.sigmas, self.tail_factor * self._tail(window))
         return Score(
@@ -138,9 +138,7 @@ class Duo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             sigma=noise,
         )
 
-    def learn(
-        self, window: Window, step: int, observation: Observation, *, score: Score
-    ) -> Window:
+    def learn(self, window: Window, step: int, observation: Observation, *, score: Score) -> Window:
         noted = self.note(window, step, score=score)
         point = (step, observation.value, observation.count)
         if abs(score.distance) > score.limit:

@@ -301,7 +301,11 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         if good < self.verification.good_steps:
             return _with(state, case=msgspec.structs.replace(case, good_steps=good)), ()
         closed = announce(
-            case, "closed", record.attempt, record.step, reason="it went away while a person was asked"
+            case,
+            "closed",
+            record.attempt,
+            record.step,
+            reason="it went away while a person was asked",
         )
         return _with(state, case=None, examined=None), (closed,)
 

@@ -2,6 +2,15 @@
 
 import msgspec
 
+from steadytrain.causes import (
+    BAD_TEXT,
+    CORRUPTED_WEIGHTS,
+    HARD_BATCH,
+    LEARNING_RATE,
+    NOT_KNOWN,
+    OPTIMIZER_STATE,
+    OVERFLOW,
+)
 from steadytrain.events import (
     AskPerson,
     BeginDecay,
@@ -13,15 +22,6 @@ from steadytrain.events import (
     SetZLoss,
     SkipDraws,
     SkipUpdate,
-)
-from steadytrain.causes import (
-    BAD_TEXT,
-    CORRUPTED_WEIGHTS,
-    HARD_BATCH,
-    LEARNING_RATE,
-    NOT_KNOWN,
-    OPTIMIZER_STATE,
-    OVERFLOW,
 )
 from steadytrain.ranges import Ranges, merge
 
@@ -200,4 +200,3 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
 
     def _ask(self, why: str) -> tuple[tuple[Plan, ...], str]:
         return (AskPerson(question=f"{why}. Look at the incident's evidence and decide."),), why
-

@@ -236,7 +236,7 @@ def _is_for_the_user(error: str | None) -> bool:
 def _why_again(tally: Tally, death: ProcessExited) -> str:
     where = f"rank {death.rank} ended at {_place(death.step)}"
     if _has_progressed(tally):
-        return f"{where}; the run had come further than step {tally.best}"
+        return f"{where}; the run had made steps that it had not made before"
     in_a_row = tally.num_stalled + tally.num_unknown
     if in_a_row == 0:
         return f"{where}; a first restart costs little"

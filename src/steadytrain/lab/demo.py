@@ -179,7 +179,10 @@ def _tell(runs: list[_Run], settings: Settings, console: Console, domains: Seque
     )
     with progress:
         followed = [
-            (journal.Tail(one.home), progress.add_task(one.home.name, total=settings.steps, losses=""))
+            (
+                journal.Tail(one.home),
+                progress.add_task(one.home.name, total=settings.steps, losses=""),
+            )
             for one in runs
         ]
         is_over = False
@@ -309,4 +312,3 @@ def _plain_panel(home: Path, domains: Sequence[str]) -> Table:
             str(found.sequences),
         )
     return table
-

@@ -95,9 +95,7 @@ def plan(
     faults = []
     for index, kind in enumerate(order):
         step = first + index * gap + chance.randrange(max(1, gap - 44))
-        faults.append(
-            _fault(kind, step, chance, domains=domains, draws_per_step=draws_per_step)
-        )
+        faults.append(_fault(kind, step, chance, domains=domains, draws_per_step=draws_per_step))
     return tuple(faults)
 
 

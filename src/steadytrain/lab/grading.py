@@ -217,11 +217,9 @@ def _first_affected(fault: Fault, events: list[Event]) -> int:
 
 
 def _find_incident(events: list[Event], affected: int) -> Incident | None:
-    for event in events:
-        if isinstance(event, Incident) and event.change == "opened":
-            if affected <= event.step <= affected + SEEN_WITHIN:
-                return event
-    return None
+    opened = [one for one in events if isinstance(one, Incident) and one.change == "opened"]
+    near = (one for one in opened if affected <= one.step <= affected + SEEN_WITHIN)
+    return next(near, None)
 
 
 def _is_named(fault: Fault, cause: Cause | None) -> bool:

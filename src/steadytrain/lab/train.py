@@ -1,12 +1,12 @@
 """The lab's training script: an ordinary loop, guarded by a Session, with a saboteur inside.
 
-    steadytrain run --home runs/r1 -- python -m steadytrain.lab.train --steps 800
+steadytrain run --home runs/r1 -- python -m steadytrain.lab.train --steps 800
 """
 
 import argparse
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -43,7 +43,7 @@ class Settings:
     batch_size: int = 32
     threads: int = 1
     peak: float = 4e-3
-    config: Config = Config()
+    config: Config = field(default_factory=Config)
     panel_sequences: int = 200
     panel_every: int = 100
     snapshot_every: int = 10

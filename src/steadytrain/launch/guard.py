@@ -47,19 +47,26 @@ class Guard:
 
 def marked(mark: str) -> list[psutil.Process]:
     """Living processes that were started with this mark in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            is_ours = process.environ().get(MARK) == mark
-            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue  # of another user, or gone
-    return found
+    return [
+        process
+        for process in psutil.process_iter()
+        if _environment(process).get(MARK) == mark and _is_alive(process)
+    ]
+
+
+def terminate_marked(mark: str, *, seconds: float) -> None:
+    """SIGTERM, then wait until all are gone or the time is up."""
+    left = marked(mark)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    end = time.monotonic() + seconds
+    while any(map(_is_alive, left)) and time.monotonic() < end:
+        time.sleep(0.002)
 
 
 def kill_marked(mark: str, *, seconds: float = KILL_SECONDS) -> list[int]:
-    """SIGKILL until none is left, or the time is up; returns the pids of those that would not go."""
+    """SIGKILL until none is left or the time is up; returns the pids of those that stayed."""
     end = time.monotonic() + seconds
     while left := marked(mark):
         for process in left:
@@ -69,6 +76,20 @@ def kill_marked(mark: str, *, seconds: float = KILL_SECONDS) -> list[int]:
             return [process.pid for process in left]
         time.sleep(0.01)
     return []
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return dict(process.environ())
+    except (psutil.Error, OSError):  # of another user, or gone
+        return {}
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 if __name__ == "__main__":

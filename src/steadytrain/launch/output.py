@@ -50,7 +50,7 @@ class Output:
     def __init__(self, home: Path, generation: int, *, nproc: int) -> None:
         self.write_ends: dict[int, tuple[str, str]] = {}
         self._has_prefix = nproc > 1
-        self._tails = {rank: b"" for rank in range(nproc)}
+        self._tails = dict.fromkeys(range(nproc), b"")
         self._last_said = dict.fromkeys(range(nproc), 0.0)
         self._selector = selectors.DefaultSelector()
         self._to_seal: list[int] = []

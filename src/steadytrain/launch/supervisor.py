@@ -12,55 +12,25 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 from steadytrain import journal
-from steadytrain.errors import JournalError, SettingError
-from steadytrain.events import (
-    Event,
-    Fact,
-    GiveUp,
-    Heartbeat,
-    Judgment,
-    ProcessExited,
-    Restart,
-    WorkersFinished,
-    WorkersStarted,
-)
+from steadytrain.errors import SettingError
+from steadytrain.events import Event
 from steadytrain.judge.restarts import RestartPolicy
 from steadytrain.launch.guard import Guard
-from steadytrain.launch.silence import Limits, Rank, Silence
-from steadytrain.launch.workers import POLL_SECONDS, Exit, View, Workers, elastic_agent
-from steadytrain.progress import Beat, board_path, read_board
+from steadytrain.launch.keeper import Book, Keeper
+from steadytrain.launch.silence import Limits, Silence
+from steadytrain.launch.workers import elastic_agent
 
 WRITER = "supervisor"
 
-GAVE_UP = 93
-"""Exit status after a GiveUp: do not requeue. Source: nvidia-resiliency-ext's ft_launcher."""
-
-HEARTBEAT_SECONDS = 30.0
-
-WATCH_SECONDS = 1.0
-"""How long one call of `watch` lasts when nothing happens."""
-
-STOP_GRACE_SECONDS = 2.0
-"""From SIGTERM to SIGKILL after a rank has died: the others wait in a collective for nothing."""
-
-STACK_SECONDS = 0.3
-"""For faulthandler to write the stacks of a hang; 20 threads take it less than a hundredth."""
-
 LOCK_SECONDS = 10.0
 """How long a new supervisor waits for the guard of one that was killed just now."""
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""What torch's agent takes over at each start, so what has to be taken back."""
 
 
 class Supervisor:
@@ -77,7 +47,7 @@ class Supervisor:
         on_event: is told every event once it is on record.
 
     Source: grace 25 s: Kubernetes and Slurm kill the supervisor itself after 30 s; floor and
-    starting: `Limits`.
+    starting: see `Limits`.
 
     Raises:
         SettingError: no such program, or no ranks.
@@ -104,22 +74,23 @@ class Supervisor:
         self._limits = Limits(floor_seconds=floor_seconds, starting_seconds=starting_seconds)
         self._grace_seconds = grace_seconds
         self._env = _one_thread(nproc) | dict(env or {})
-        self._on_event = on_event
+        self._on_event = on_event or _tell_nobody
 
     def run(self) -> int:
         """The exit status: 0 when all ranks finished, 93 after giving up, 128 + a signal's number.
 
         Raises:
             SettingError: another supervisor holds this home.
-            JournalError: its journal cannot be read or written.
+            JournalError: the journal cannot be read or written.
         """
         with contextlib.ExitStack() as stack:
             mark = uuid.uuid4().hex
             guard = Guard(mark, lock=stack.enter_context(_hold(self._home)))
             stack.callback(guard.close)
-            book = stack.enter_context(_open_book(self._home, self._policy, self._on_event))
-            keeper = _Keeper(
-                book,
+            past = journal.load(self._home, WRITER)
+            own = stack.enter_context(journal.Journal(self._home, WRITER))
+            keeper = Keeper(
+                Book(own, past, policy=self._policy, on_event=self._on_event),
                 home=self._home,
                 nproc=self._nproc,
                 silence=Silence(limits=self._limits),
@@ -132,124 +103,56 @@ class Supervisor:
             return keeper.status
 
 
-class _Book:
-    """The supervisor's journal, with the policy reading along."""
-
-    def __init__(
-        self,
-        own: journal.Journal,
-        past: list[Event],
-        policy: RestartPolicy,
-        on_event: Callable[[Event], None] | None,
-    ) -> None:
-        self._own = own
-        self._policy = policy
-        self._on_event = on_event
-        self.tally = policy.init()
-        started = [one.generation for one in past if isinstance(one, WorkersStarted)]
-        self.next_generation = max(started, default=-1) + 1
-        reached: list[Judgment] = []
-        for event in past:
-            if not isinstance(event, Judgment):
-                self.tally, judgments = policy.update(self.tally, event)
-                reached += judgments
-        # A supervisor that was killed between a fact and its judgment owes the journal the latter.
-        for judgment in reached[sum(isinstance(one, Judgment) for one in past) :]:
-            self._write(judgment)
-
-    @property
-    def step(self) -> int | None:
-        """The highest step that anybody ever reported."""
-        return max(self.tally.best, self.tally.reached or 0) or None
-
-    def note(self, fact: Fact) -> Judgment | None:
-        """Write a fact, then what follows from it; returns the latter."""
-        self._write(fact)
-        self.tally, judgments = self._policy.update(self.tally, fact)
-        for judgment in judgments:
-            self._write(judgment)
-            _tell(judgment)
-        return judgments[-1] if judgments else None
-
-    def _write(self, event: Event) -> None:
-        self._own.append(event)
-        if self._on_event is not None:
-            self._on_event(event)
+@contextlib.contextmanager
+def _hold(home: Path) -> Iterator[int]:
+    """Keep other supervisors out of a home, for as long as this process or its guard lives."""
+    home.mkdir(parents=True, exist_ok=True)
+    lock = os.open(home / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    end = time.monotonic() + LOCK_SECONDS
+    try:
+        while not _locks(lock):
+            if time.monotonic() > end:
+                raise SettingError(
+                    f"another supervisor runs in {home}: two would train over each other. "
+                    "Choose another home, or stop that one first."
+                )
+            time.sleep(0.05)
+        yield lock
+    finally:
+        os.close(lock)
 
 
-class _Ears:
-    """Hears the signals that ask for the end; what was ignored before (nohup) stays ignored."""
-
-    def __init__(self) -> None:
-        self.heard: list[int] = []
-        self._before = {one: signal.getsignal(one) or signal.SIG_DFL for one in SIGNALS}
-
-    def __enter__(self) -> "_Ears":
-        self.listen()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one, before in self._before.items():
-            self._set(one, before)
-
-    def listen(self) -> None:
-        for one, before in self._before.items():
-            is_ours = before is not signal.SIG_IGN and one is not signal.SIGQUIT
-            self._set(one, self._hear if is_ours else before)
-
-    def _hear(self, signum: int, frame: FrameType | None) -> None:
-        self.heard.append(signum)
-
-    def _set(self, one: signal.Signals, action: "signal._HANDLER") -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(one, action)
+def _locks(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # Lustre without -o flock knows no locks
+        print(f"steadytrain: this home cannot be locked: {error.strerror}", file=sys.stderr)
+    return True
 
 
-class _Keeper:
-    """What the elastic agent asks while it runs, see `workers.Keeper`."""
+def _one_thread(nproc: int) -> dict[str, str]:
+    """As torchrun does: several ranks that take all cores each would slow each other down."""
+    return {"OMP_NUM_THREADS": "1"} if nproc > 1 and "OMP_NUM_THREADS" not in os.environ else {}
 
-    def __init__(
-        self,
-        book: _Book,
-        *,
-        home: Path,
-        nproc: int,
-        silence: Silence,
-        grace_seconds: float,
-        env: Mapping[str, str],
-        mark: str,
-    ) -> None:
-        self.status = 1
-        self.ears = _Ears()
-        self._book = book
-        self._home = home
-        self._nproc = nproc
-        self._silence = silence
-        self._grace_seconds = grace_seconds
-        self._env = env
-        self._mark = mark
-        self._workers: Workers | None = None
-        self._generation = -1
-        self._judgment: Judgment | None = None
-        self._looked = self._told = 0.0
 
-    def prepare(self) -> Workers:
-        self._generation = self._book.next_generation
-        self._book.next_generation += 1
-        for rank in range(self._nproc):
-            board_path(self._home, rank).unlink(missing_ok=True)
-        self._workers = Workers(
-            self._generation, nproc=self._nproc, home=self._home, mark=self._mark, env=self._env
+def _tell_nobody(event: Event) -> None:
+    """Nobody asked to be told."""
+
+
+def _refuse_nonsense(command: Sequence[str], nproc: int) -> None:
+    if not command:
+        raise SettingError(
+            "the command is empty, so there is nothing to start. "
+            'Write Supervisor([sys.executable, "train.py"], ...).'
         )
-        return self._workers
-
-    def begin(self, processes: dict) -> None:
-        self.ears.listen()
-        self._workers.adopt(processes)
-        self._silence.begin(self._nproc)
-        self._looked = self._told = time.monotonic()
-        if processes:
-            pids = tuple(process.pid for process in processes.values())
-            self._book.note(
-                WorkersStarted(generation=self._generation, pids=pids, step=self._book.step)
-            )
+    if shutil.which(command[0]) is None:
+        raise SettingError(
+            f"{command[0]} is not a program that can be run, so no rank could start. "
+            f"Write its full path, or {sys.executable} before a script."
+        )
+    if nproc < 1:
+        raise SettingError(
+            f"nproc={nproc} leaves nobody to train. Write nproc=1, or one per GPU of this host."
+        )

@@ -1,4 +1,4 @@
-"""The ranks of one start: PyTorch's elastic agent starts them, this file looks at them and ends them.
+"""The ranks of one start: PyTorch's elastic agent starts them, this file ends them.
 
 torch is imported inside `elastic_agent` and nowhere else in launch/, so the rest of the package
 can be read, replayed and tested where torch is not installed.
@@ -7,13 +7,12 @@ can be read, replayed and tested where torch is not installed.
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from steadytrain.launch.guard import KILL_SECONDS, MARK, kill_marked
+from steadytrain.launch.guard import MARK, kill_marked, terminate_marked
 from steadytrain.launch.output import Output
 
 if TYPE_CHECKING:
@@ -61,8 +60,8 @@ class Workers:
         return self._output.write_ends
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        return tuple(process.pid for process in self._processes.values())
+    def pids(self) -> dict[int, int]:
+        return {rank: process.pid for rank, process in self._processes.items()}
 
     def environment(self) -> dict[str, str]:
         """What a rank is told besides torch's RANK, WORLD_SIZE, MASTER_ADDR and so on."""
@@ -79,9 +78,6 @@ class Workers:
         self._processes = processes
         self._output.seal()
 
-    def is_running(self, rank: int) -> bool:
-        return self._processes[rank].poll() is None
-
     def exits(self) -> list[Exit]:
         """Ranks that have ended, the first to fall silent first: the others may be its victims."""
         ended = [rank for rank, process in self._processes.items() if process.poll() is not None]
@@ -93,26 +89,15 @@ class Workers:
             process.send_signal(signum)
 
     def stop(self, *, grace_seconds: float) -> None:
-        """End every process of this start: SIGTERM, a grace, SIGKILL; returns when they are gone."""
+        """End every process of this start: SIGTERM, a grace, SIGKILL; returns when all are gone."""
         if grace_seconds > 0.0:
-            self._terminate(grace_seconds)
+            terminate_marked(self._mark, seconds=grace_seconds)
         stuck = kill_marked(self._mark)
         for process in self._processes.values():
-            try:
-                process.wait(timeout=0.0 if process.pid in stuck else KILL_SECONDS)
-            except subprocess.TimeoutExpired:
-                continue  # in uninterruptible sleep; the policy sees whether a new start works
+            # One in uninterruptible sleep stays; the next start shows whether that matters.
+            if process.pid not in stuck:
+                process.wait()
         self._output.close()
-
-    def _terminate(self, grace_seconds: float) -> None:
-        for process in self._processes.values():
-            try:
-                os.killpg(process.pid, signal.SIGTERM)
-            except (ProcessLookupError, PermissionError):
-                continue
-        end = time.monotonic() + grace_seconds
-        while any(map(self.is_running, self._processes)) and time.monotonic() < end:
-            time.sleep(0.002)
 
     def _exit(self, rank: int) -> Exit:
         process = self._processes[rank]
@@ -159,7 +144,7 @@ def elastic_agent(command: list[str], *, nproc: int, keeper: Keeper) -> "SimpleE
     all starts, and new ranks then read the addresses of dead ones: half of all restarts fail. See
     pytorch#135712, closed but still so in 2.13; drop `OneHost` for c10d when that is mended.
     """
-    from torch.distributed import TCPStore
+    import torch.distributed as dist
     from torch.distributed.elastic.agent.server.api import RunResult, WorkerSpec, WorkerState
     from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
     from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs, SignalException
@@ -173,7 +158,9 @@ def elastic_agent(command: list[str], *, nproc: int, keeper: Keeper) -> "SimpleE
         use_agent_store = True  # the ranks are clients: no rank's death takes the store with it
 
         def next_rendezvous(self) -> RendezvousInfo:
-            store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+            store = dist.TCPStore(  # type: ignore[attr-defined]
+                "127.0.0.1", 0, is_master=True, wait_for_workers=False
+            )
             return RendezvousInfo(store, 0, 1, RendezvousStoreInfo("127.0.0.1", store.port))
 
         def get_backend(self) -> str:
@@ -216,7 +203,8 @@ def elastic_agent(command: list[str], *, nproc: int, keeper: Keeper) -> "SimpleE
                 keeper.interrupt(caught.sigval)
                 keeper.begin({})
                 return {}
-            handlers = self._pcontext.subprocess_handlers
+            started: Any = self._pcontext
+            handlers = started.subprocess_handlers
             for handler in handlers.values():
                 handler._stdout.close()  # the rank has its own; a pipe ends when all are closed
                 handler._stderr.close()

@@ -1,4 +1,4 @@
-"""Per-domain sums: what travels between ranks, windows and attempts, because sums merge by addition.
+"""Per-domain sums: what travels between ranks, windows and attempts, since sums merge by addition.
 
 Means are taken last. A mean of means is wrong as soon as ranks or domains differ in size, and a
 mean of perplexities is not a perplexity (50.1 against 45.9 on one English panel).

@@ -108,13 +108,17 @@ def _garbled(text: str) -> Verdict | None:
     replaced = inner.count("\ufffd")
     if replaced >= max(3, REPLACED_SHARE * len(text)):
         return _corrupt(
-            "garbled", 0.98, _spans(text, "\ufffd+"),
+            "garbled",
+            0.98,
+            _spans(text, "\ufffd+"),
             f"{replaced} of {len(text)} characters could not be decoded (U+FFFD)",
         )
     for mark in _MARKS:
         count = text.count(mark)
         if count * len(mark) >= max(6, 0.05 * len(text)):
-            return _corrupt("garbled", 0.98, _spans(text, mark), f"{mark} stands there {count} times")
+            return _corrupt(
+                "garbled", 0.98, _spans(text, mark), f"{mark} stands there {count} times"
+            )
     return _misread_latin(text) or _misread_cjk(text) or _rare_han(text) or _binary(text)
 
 
@@ -125,7 +129,9 @@ def _binary(text: str) -> Verdict | None:
     if control < max(3, CONTROL_SHARE * len(text)):
         return None
     return _corrupt(
-        "garbled", 0.95, _spans(text, "[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]+"),
+        "garbled",
+        0.95,
+        _spans(text, "[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]+"),
         f"{control} of {len(text)} characters are control characters",
     )
 
@@ -137,8 +143,11 @@ def _misread_latin(text: str) -> Verdict | None:
     if len(hits) < 2 or sum(map(len, hits)) < 0.5 * odd:
         return None
     return _corrupt(
-        "garbled", 0.95, tuple(match.span() for match in _CP1252.finditer(text)),
-        f"{len(hits)} groups are UTF-8 read as cp1252", _redecode(text, ("cp1252", "latin-1")),
+        "garbled",
+        0.95,
+        tuple(match.span() for match in _CP1252.finditer(text)),
+        f"{len(hits)} groups are UTF-8 read as cp1252",
+        _redecode(text, ("cp1252", "latin-1")),
     )
 
 
@@ -154,8 +163,11 @@ def _misread_cjk(text: str) -> Verdict | None:
         kept = len(again.encode()) / max(1, len(raw))
         if len(gained) >= 4 and kept >= 0.6 and _common(gained) > _common(han) + 0.2:
             return _corrupt(
-                "garbled", 0.97, ((0, len(text)),),
-                f"read back through {codec} it is text: {again[:24]!r}", again,
+                "garbled",
+                0.97,
+                ((0, len(text)),),
+                f"read back through {codec} it is text: {again[:24]!r}",
+                again,
             )
     return None
 
@@ -211,9 +223,7 @@ def _encoded(text: str) -> Verdict | None:
 
 
 def _looks_random(run: str) -> bool:
-    kinds = sum(
-        any(test(char) for char in run) for test in (str.islower, str.isupper, str.isdigit)
-    )
+    kinds = sum(any(test(char) for char in run) for test in (str.islower, str.isupper, str.isdigit))
     counts = Counter(run)
     bits = -sum(n / len(run) * math.log2(n / len(run)) for n in counts.values())
     return kinds == 3 and bits > 4.0
@@ -228,14 +238,18 @@ def _repeated(text: str) -> Verdict | None:
         return None
     run = max((len(match.group()) for match in re.finditer(r"(\S)\1+", body)), default=0)
     if run >= max(200, 0.3 * len(body)):
-        return _corrupt("repetition", 0.95, ((0, len(text)),), f"one character {run} times in a row")
+        return _corrupt(
+            "repetition", 0.95, ((0, len(text)),), f"one character {run} times in a row"
+        )
     if not _LETTERS.search(body) and not re.search("[\u4e00-\u9fff]", body):
         return None  # rulers and tables of numbers repeat by nature
     for period in range(1, min(PERIOD_LIMIT, len(body) // 3) + 1):
         same = sum(map(str.__eq__, body, body[period:]))
         if same >= 0.9 * (len(body) - period):
             return _corrupt(
-                "repetition", 0.9, ((0, len(text)),),
+                "repetition",
+                0.9,
+                ((0, len(text)),),
                 f"{same / (len(body) - period):.0%} repeats with a period of {period} characters",
             )
     return None
@@ -259,27 +273,32 @@ def _wrong_script(text: str, top: str | None) -> Verdict | None:
     if top != "zh":
         if han >= max(WINDOW_HAN, FOREIGN_HAN_SHARE * visible):
             return _corrupt(
-                "wrong_domain", 0.9, ((0, len(text)),),
+                "wrong_domain",
+                0.9,
+                ((0, len(text)),),
                 f"{han / visible:.0%} of a text of {top} is Chinese characters",
             )
         return None
     if han == 0 and len(text) >= 1000 and text.isascii():
         return _corrupt(
-            "wrong_domain", 0.8, ((0, len(text)),), f"no Chinese character in {len(text)} characters"
+            "wrong_domain",
+            0.8,
+            ((0, len(text)),),
+            f"no Chinese character in {len(text)} characters",
         )
     return None
 
 
-def _unlike(
-    text: str, domain: str | None, profiles: Mapping[str, Profile] | None
-) -> Verdict:
-    if not profiles or domain not in profiles or len(text.encode()) < 400:
+def _unlike(text: str, domain: str | None, profiles: Mapping[str, Profile] | None) -> Verdict:
+    if not profiles or domain is None or domain not in profiles or len(text.encode()) < 400:
         return CLEAN
     name, _ = nearest(text, profiles)
     lead = profiles[domain].surprise(text) - profiles[name].surprise(text)
     if name != domain and lead >= 0.6:
         return _corrupt(
-            "wrong_domain", 0.7, ((0, len(text)),),
+            "wrong_domain",
+            0.7,
+            ((0, len(text)),),
             f"it sounds like {name}, by {lead:.2f} bits per byte",
         )
     return CLEAN

@@ -26,7 +26,8 @@ from steadytrain.train.state import TrainingState, local
 
 SUSPECTS = 8
 CONTROLS = 5
-"""Random others of the same batch: a verdict is a comparison, not an anecdote."""
+"""Random sequences of the last healthy updates: a verdict is a comparison, not an anecdote. Not of
+the same batch, since a bad shard may have spoiled a third of that."""
 
 BACK_STEPS = 4
 """Text is read from so many steps before the onset: a shard may begin with one mild sequence."""
@@ -131,20 +132,13 @@ class Examiner:
         healthy: list[Flight],
         read: dict[int, tuple[int, str | None, str]],
     ) -> tuple[list[ExaminedSequence], list[dict[str, Any]]]:
-        """Suspects (corrupt first, then strange) and random controls of the same batches."""
+        """Suspects (corrupt first, then strange) and random controls from before the onset."""
         centres = _centres(healthy)
-        rows = []
-        for flight in affected:
-            for draw, domain, loss in zip(
-                flight.draws.tolist(), flight.domains.tolist(), flight.losses.tolist(), strict=True
-            ):
-                centre, spread = centres.get(domain, (math.nan, math.nan))
-                z = (loss - centre) / spread if spread else 0.0
-                rows.append((draw, flight.step, domain, loss, z if math.isfinite(z) else 0.0))
+        rows = _rows(affected, centres)
         rows.sort(key=lambda row: (read.get(row[0], (0, None, ""))[1] is None, -abs(row[4])))
-        suspects, rest = rows[:SUSPECTS], rows[SUSPECTS:]
+        suspects, calm = rows[:SUSPECTS], _rows(healthy[-2:], centres)
         chance = random.Random(affected[0].step if affected else 0)
-        controls = chance.sample(rest, min(CONTROLS, len(rest)))
+        controls = chance.sample(calm, min(CONTROLS, len(calm)))
         sequences, texts = [], []
         for role, chosen in (("suspect", suspects), ("control", controls)):
             for draw, step, domain, loss, z in chosen:
@@ -272,6 +266,21 @@ class Examiner:
         return path.relative_to(self._home).as_posix(), hashlib.blake2b(body).hexdigest()[:32]
 
 
+def _rows(
+    flights: list[Flight], centres: dict[int, tuple[float, float]]
+) -> list[tuple[int, int, int, float, float]]:
+    """(draw, step, domain, loss, z within its domain) of every sequence."""
+    rows = []
+    for flight in flights:
+        for draw, domain, loss in zip(
+            flight.draws.tolist(), flight.domains.tolist(), flight.losses.tolist(), strict=True
+        ):
+            centre, spread = centres.get(domain, (math.nan, math.nan))
+            z = (loss - centre) / spread if spread else 0.0
+            rows.append((draw, flight.step, domain, loss, z if math.isfinite(z) else 0.0))
+    return rows
+
+
 def _centres(healthy: list[Flight]) -> dict[int, tuple[float, float]]:
     """Median and robust spread of the sequence losses of each domain in healthy steps."""
     if not healthy:
@@ -287,9 +296,7 @@ def _centres(healthy: list[Flight]) -> dict[int, tuple[float, float]]:
     return centres
 
 
-def _domains_of(
-    ranges: Ranges, flagged: dict[int, tuple[int, str | None, str]]
-) -> tuple[int, ...]:
+def _domains_of(ranges: Ranges, flagged: dict[int, tuple[int, str | None, str]]) -> tuple[int, ...]:
     return tuple(flagged[first][0] for first, _ in ranges)
 
 

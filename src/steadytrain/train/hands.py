@@ -126,7 +126,7 @@ class Dials:
         return self._z_loss if settings.z_loss is None else settings.z_loss
 
     def set(self, step: int, settings: Settings) -> float:
-        """Turn the dials for update `step`; returns the planned learning rate of the first group."""
+        """Turn the dials for update `step`; returns the first group's planned learning rate."""
         self._found = [float(group["lr"]) for group in self._groups]
         rates = self._found
         if self._schedule is not None:

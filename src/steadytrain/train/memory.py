@@ -10,9 +10,9 @@ from steadytrain.events import (
     AttemptBegan,
     Event,
     Incident,
-    Judgment,
     JudgeState,
     JudgingEnded,
+    Judgment,
     Remedy,
     RemedyDone,
     RunBegan,
@@ -61,9 +61,7 @@ class History:
                 self.done.add(event.remedy)
                 self._abandon(next(one for one in self.remedies if one.id == event.remedy))
             case StepRecord():
-                self.limits[event.step] = Limits(
-                    loss=event.loss_limit, grad_norm=event.grad_limit
-                )
+                self.limits[event.step] = Limits(loss=event.loss_limit, grad_norm=event.grad_limit)
             case RunEnded():
                 self.has_ended = True
 

@@ -1,10 +1,10 @@
 """The one object a user holds: it composes tap, gate, judge and hands around a training loop.
 
-    with Session(model, optimizer, feed, home="runs/r1", steps=1000) as run:
-        for batch in run:                        # a rollback rewinds this iterator
-            logits_BTV = model(batch.tokens_BT)
-            run.backward(logits_BTV, batch)
-            run.step()
+with Session(model, optimizer, feed, home="runs/r1", steps=1000) as run:
+    for batch in run:                        # a rollback rewinds this iterator
+        logits_BTV = model(batch.tokens_BT)
+        run.backward(logits_BTV, batch)
+        run.step()
 """
 
 import faulthandler
@@ -27,6 +27,7 @@ from steadytrain import recipes
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import (
     AttemptBegan,
+    CheckpointRefused,
     CheckpointSaved,
     Event,
     Incident,
@@ -57,6 +58,7 @@ from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Tap, UpdateProbe
 
 Order = Incident | Remedy
+
 
 class Session:
     """Guards a training loop: watches every update, carries out what the judge decides.
@@ -249,7 +251,7 @@ class Session:
         else:
             z_nll = torch.zeros((), device=mean.device)
             objective = mean
-        (objective / self._feed.accumulate).backward()
+        (objective / self._feed.accumulate).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             nll_B = nll_B.detach()
             sums = domain_sums(
@@ -284,8 +286,8 @@ class Session:
         self._called = self._memory.take_orders() if self._memory else []
         vector = self._tap.call(
             orders=len(self._called),
-            loss_limit=_to_add_up(limits and limits.loss, self._ranks),
-            grad_limit=_to_add_up(limits and limits.grad_norm, self._ranks),
+            loss_limit=_to_add_up(limits.loss if limits else None, self._ranks),
+            grad_limit=_to_add_up(limits.grad_norm if limits else None, self._ranks),
         )
         self._ranks.add_up(vector)
         loss_limit, grad_limit = self._tap.limits()
@@ -335,9 +337,7 @@ class Session:
         for order in due:
             if isinstance(order, Incident):
                 self._beacon.beat("examine", self._step)
-                self._tell(
-                    self._examiner.examine(order, attempt=self._attempt, step=number - 1)
-                )
+                self._tell(self._examiner.examine(order, attempt=self._attempt, step=number - 1))
             else:
                 self._carry_out(order, number)
 
@@ -347,9 +347,7 @@ class Session:
         self._feed.leave_out(self._orders.exclusions())
         back = roll_back_step(remedy)
         if back is None:
-            self._tell(
-                RemedyDone(remedy=remedy.id, attempt=self._attempt, step=number - 1)
-            )
+            self._tell(RemedyDone(remedy=remedy.id, attempt=self._attempt, step=number - 1))
             self._redo_if_tainted(remedy, number)
             return
         restored, source, path = self._return_to(back)
@@ -518,7 +516,8 @@ class Session:
 
     def _restore_newest(self, at_or_before: int) -> CheckpointRef | None:
         """Restore the newest checkpoint that verifies and lies on the present branch."""
-        ref, refused = None, []
+        ref: CheckpointRef | None = None
+        refused: list[CheckpointRefused] = []
         memory = self._memory
         if memory is not None:
             ref, refused = self._checkpoints.newest_valid(
@@ -583,9 +582,7 @@ def _refuse_nonsense(
 ) -> None:
     for name, value in {"steps": steps, **every}.items():
         if value < 1:
-            raise SettingError(
-                f"{name}={value} would never come. Write {name}=1 or more."
-            )
+            raise SettingError(f"{name}={value} would never come. Write {name}=1 or more.")
     if clip is not None and not clip > 0:
         raise SettingError(
             f"clip={clip} would stop every gradient. Write clip=1.0, or clip=None for no clipping."

@@ -62,7 +62,7 @@ class Tap:
 
     def add(self, sums_K5: Tensor, z_nll: Tensor, mean_B: Tensor) -> None:
         """Add one micro-batch."""
-        self._vector[: -4] += sums_K5.flatten()
+        self._vector[:-4] += sums_K5.flatten()
         self._vector[-4] += z_nll.double()
         self._losses.append(mean_B)
 
@@ -91,7 +91,7 @@ class Tap:
         event = None
         if self._device.type == "cuda":
             whole, losses = _to_host(whole), _to_host(losses)
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
         self._waiting = (step, whole, losses, event)
         self.begin()

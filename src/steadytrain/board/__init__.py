@@ -1,0 +1,1 @@
+"""Beside the training: reads journals, never writes them."""
