@@ -303,7 +303,8 @@ class Alarm(Judgment, frozen=True):
     """A signal left its band.
 
     Attributes:
-        expected: the baseline's forecast for this step.
+        value, expected: what it was and what the baseline forecast, in natural units: nats per
+            token, L2 norm, update per learning rate, tokens per second.
         score: signed distance from it. [robust standard deviations]
     """
 

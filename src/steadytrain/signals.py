@@ -34,6 +34,12 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     is_loss: bool
     opens: float
 
+    def natural(self, value: float) -> float:
+        """A watched value in the units that people read: a logarithm undone."""
+        if self.is_loss or not math.isfinite(value):
+            return value
+        return 2.0 ** min(value, 1000.0) if self.unit == "log2" else math.exp(min(value, 700.0))
+
 
 LOSS = Signal(
     unit="nats/token",

@@ -556,8 +556,8 @@ def _alarm(record: StepRecord, seen: Observation, score: Score, direction: Any) 
         step=record.step,
         signal=seen.name,
         direction=direction,
-        value=seen.value,
-        expected=score.expected,
+        value=seen.signal.natural(seen.value),
+        expected=seen.signal.natural(score.expected),
         score=score.distance,
     )
 
