@@ -196,7 +196,8 @@ def print_memory(first: Times, times: Times, num_bytes: int) -> None:
     for name, seconds in times.items():
         median = statistics.median(seconds)
         print(
-            f"  {name:24} {median:.4f} s   {median / plain:5.2f} x plain copy"
+            f"  {name:24} {median:.4f} s (least {min(seconds):.4f})   "
+            f"{median / plain:5.2f} x plain copy"
             f"   {num_bytes / median / 1e9:5.1f} GB/s"
         )
     untouched = ", ".join(f"{seconds:.3f}" for seconds in first["snapshot"])
@@ -208,7 +209,8 @@ def print_disk(blocked: Times, durable: Times, verified: float) -> None:
     for name, seconds in blocked.items():
         median = statistics.median(seconds)
         print(
-            f"  {name:24} {median:.4f} s blocked   {median / ours:5.2f} x steadytrain"
+            f"  {name:24} {median:.4f} s blocked (least {min(seconds):.4f})   "
+            f"{median / ours:5.2f} x steadytrain"
             f"   {statistics.median(durable[name]):.2f} s until it returned or was durable"
         )
     print(f"  verifying a checkpoint, from page cache: {verified:.3f} s")

@@ -433,6 +433,20 @@ class TestPrune:
         run.checkpoints.wait()
         assert [type(event) for event in run.checkpoints.poll()] == [CheckpointSaved]
 
+    def test_one_that_is_finished_meanwhile_is_not_taken_for_surplus(self, tmp_path, monkeypatch):
+        run = self.fill(tmp_path)
+        look = room._subfolders
+
+        def look_and_finish(folder):
+            found = look(folder)
+            shutil.copytree(found[0], folder / "a0001-s00000050", dirs_exist_ok=True)
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(room, "_subfolders", look_and_finish)
+            run.checkpoints.prune(None)
+        assert [ref.step for ref in run.checkpoints.candidates()] == [50, 40, 30]
+
     def test_a_folder_that_cannot_be_deleted_disturbs_nobody(self, tmp_path, monkeypatch):
         def refuse(*args, **options):
             raise OSError(errno.EROFS, "Read-only file system")

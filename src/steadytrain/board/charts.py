@@ -82,7 +82,8 @@ def chart(
     for flag in flags:
         x = at_x(flag.x)
         body.append(
-            f'<a href="#{escape(flag.anchor)}"><path class="flag" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
+            f'<a href="#{escape(flag.anchor)}">'
+            f'<path class="flag" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
             f'<text class="flagged" x="{x:.1f}" y="{TOP - 1}" text-anchor="middle">'
             f"{escape(flag.label)}</text></a>"
         )

@@ -68,7 +68,9 @@ def choose_faults(given: str | None, *, none: bool) -> tuple[str, ...]:
 
 def run(settings: Settings) -> int:
     """Run, tell, grade, report. Returns 0 only if every fault was seen, named and cured."""
-    console = Console(stderr=settings.as_json, highlight=False)
+    is_shown = (sys.stderr if settings.as_json else sys.stdout).isatty()
+    # A log file has no width of its own; 80 columns would break every table.
+    console = Console(stderr=settings.as_json, highlight=False, width=None if is_shown else 150)
     root = settings.home or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
     began = time.monotonic()
     # Read the text here first: what is wrong with it is said before anything starts.

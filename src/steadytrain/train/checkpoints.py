@@ -152,11 +152,7 @@ class Checkpoints:
 
     def candidates(self) -> list[CheckpointRef]:
         """What is named like a finished checkpoint, newest first: by attempt, then by step."""
-        refs = []
-        for path in _subfolders(self._folder):
-            if match := NAME.fullmatch(path.name):
-                refs.append(CheckpointRef(path, int(match[1]), int(match[2])))
-        return sorted(refs, key=lambda ref: (ref.attempt, ref.step), reverse=True)
+        return _refs(_subfolders(self._folder))
 
     def verify(self, path: Path) -> None:
         """Read every byte and compare with the manifest. This rank alone.
@@ -235,13 +231,15 @@ class Checkpoints:
             allowed: whether a checkpoint can still be gone back to; one that cannot, because its
                 branch was abandoned, is not counted and not kept.
         """
-        refs = [ref for ref in self.candidates() if allowed(ref)]
+        # One look for all: a checkpoint that is finished meanwhile must not count as surplus.
+        found = _subfolders(self._folder)
+        refs = [ref for ref in _refs(found) if allowed(ref)]
         kept = {ref.path for ref in refs[: self._keep]}
         healthy = [
             ref.path for ref in refs if healthy_until is not None and ref.step <= healthy_until
         ]
         kept.update(healthy[:1])
-        for path in _subfolders(self._folder):
+        for path in found:
             # A save under way has its final name before the thread comes to delete anything.
             is_left_over = path.suffix in (PARTIAL, DELETED) and NAME.fullmatch(path.stem)
             is_surplus = path not in kept and NAME.fullmatch(path.name)
@@ -555,6 +553,12 @@ def _subfolders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if path.is_dir()]
+
+
+def _refs(folders: list[Path]) -> list[CheckpointRef]:
+    named = [(path, NAME.fullmatch(path.name)) for path in folders]
+    refs = [CheckpointRef(path, int(name[1]), int(name[2])) for path, name in named if name]
+    return sorted(refs, key=lambda ref: (ref.attempt, ref.step), reverse=True)
 
 
 def _permit_one_rank() -> None:

@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,18 +184,20 @@ class Examiner:
         losses = {"suspect_now": self._loss(suspect), "control_now": self._loss(control)}
         if before is None:
             return losses
-        live = {k: local(v) for k, v in self._state.tensors().items() if k.startswith("model.")}
-        present = {name: tensor.detach().clone() for name, tensor in live.items()}
-        with torch.no_grad():
-            for name, tensor in live.items():
-                tensor.copy_(before.tensors[name])
-            losses |= {
-                "suspect_before": self._loss(suspect),
-                "control_before": self._loss(control),
-            }
-            for name, tensor in live.items():
-                tensor.copy_(present[name])
+        present = {name: tensor.detach().clone() for name, tensor in self._weights().items()}
+        self._put(before.tensors)
+        losses |= {"suspect_before": self._loss(suspect), "control_before": self._loss(control)}
+        self._put(present)
         return losses
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: local(v) for k, v in self._state.tensors().items() if k.startswith("model.")}
+
+    @torch.no_grad()
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        # Asked for afresh: FSDP2 puts other tensors in place after a forward pass.
+        for name, tensor in self._weights().items():
+            tensor.copy_(weights[name])
 
     @torch.no_grad()
     def _loss(self, flight: Flight) -> float:

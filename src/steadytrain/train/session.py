@@ -20,15 +20,12 @@ from typing import TextIO
 
 import msgspec
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from steadytrain import recipes
-from steadytrain.errors import CheckpointError, SettingError
+from steadytrain.errors import SettingError
 from steadytrain.events import (
     AttemptBegan,
-    CheckpointRefused,
-    CheckpointSaved,
     Event,
     Incident,
     Remedy,
@@ -41,7 +38,6 @@ from steadytrain.judge.judge import Judge
 from steadytrain.progress import Beacon
 from steadytrain.ranges import overlaps
 from steadytrain.train import gradients
-from steadytrain.train.checkpoints import CheckpointRef, Checkpoints
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
 from steadytrain.train.gate import Gate
@@ -50,12 +46,11 @@ from steadytrain.train.losses import domain_sums, sequence_sums, token_losses, z
 from steadytrain.train.memory import Memory
 from steadytrain.train.panel import Panel
 from steadytrain.train.ranks import Ranks
-from steadytrain.train.recorder import Recorder
 from steadytrain.train.records import Pass, flight, record
 from steadytrain.train.schedule import WarmupStableDecay
-from steadytrain.train.snapshots import Snapshots
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Tap, UpdateProbe
+from steadytrain.train.trajectory import Trajectory
 
 Order = Incident | Remedy
 
@@ -127,8 +122,6 @@ class Session:
         self._panel = panel
         self._ranks = ranks or Ranks()
         self._clip = clip
-        self._snapshot_every = snapshot_every
-        self._checkpoint_every = checkpoint_every
         self._panel_every = panel_every
         self._fence = fence
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -136,32 +129,31 @@ class Session:
         self._shallow = gradients.shallow_parameters(model)
         self._dials = Dials(optimizer, schedule, z_loss=z_loss)
         self._training_state = TrainingState(model, optimizer)
-        self._snapshots = Snapshots(self._training_state, keep=snapshots)
-        self._checkpoints = Checkpoints(
-            self.home / "checkpoints",
+        self._trajectory = Trajectory(
+            self.home,
             self._training_state,
+            feed,
+            self._ranks,
+            snapshot_every=snapshot_every,
+            snapshots=snapshots,
+            checkpoint_every=checkpoint_every,
             keep=keep,
-            group=_writers_group(self._ranks),
         )
         self._tap = Tap(domains=len(feed.domains), device=self._device)
         self._gate = Gate(optimizer, self._device)
         self._probe = UpdateProbe(self._parameters)
-        self._recorder = Recorder()
         self._examiner = Examiner(
             home=self.home,
             model=model,
             state=self._training_state,
             optimizer=optimizer,
             feed=feed,
-            recorder=self._recorder,
-            snapshots=self._snapshots,
+            recorder=self._trajectory.recorder,
+            snapshots=self._trajectory.snapshots,
             ranks=self._ranks,
         )
-        self._memory: Memory | None = None
         self._orders = Orders()
         self._pending: list[Order] = []
-        self._step = 0
-        self._attempt = 0
         self._micro_batches: list[Batch] = []
         self._draws: tuple[int, ...] = ()
         self._first_draw = 0
@@ -177,7 +169,9 @@ class Session:
     def __enter__(self) -> "Session":
         self._beacon.beat("restore")
         if self._ranks.rank == 0:
-            self._memory = Memory(self.home, self._judge, self._first_line(), fence=self._fence)
+            self._trajectory.memory = Memory(
+                self.home, self._judge, self._first_line(), fence=self._fence
+            )
         self._stacks = _dump_stacks_on_signal(self.home, self._ranks.rank)
         self._begin_attempt()
         return self
@@ -188,8 +182,7 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._checkpoints.wait()
-        self._note_checkpoints()
+        self._trajectory.finish_saving()
         if self._memory is not None:
             self._memory.close()
         faulthandler.unregister(signal.SIGUSR2)
@@ -199,27 +192,28 @@ class Session:
     @property
     def step_number(self) -> int:
         """Updates made so far on the present branch."""
-        return self._step
+        return self._trajectory.step
 
     @property
     def attempt(self) -> int:
-        return self._attempt
+        """Number of the present life: a start, a restart or a rollback begins one."""
+        return self._trajectory.attempt
 
     def __iter__(self) -> Iterator[Batch]:
         """Micro-batches until the last step; rewinds by itself after a rollback."""
         while not self._has_ended:
-            if self._step >= self.steps:
+            if self.step_number >= self.steps:
                 if not self._settle():
                     self._end()
                 continue
             self._is_rewound = False
-            self._beacon.beat("data", self._step)
+            self._beacon.beat("data", self.step_number)
             self._first_draw = self._feed.draw
-            self._draws = self._feed.step_draws(self._step + 1)
+            self._draws = self._feed.step_draws(self.step_number + 1)
             self._micro_batches = []
             for batch in self._feed.micro_batches(self._draws):
                 self._micro_batches.append(batch)
-                self._beacon.beat("forward", self._step)
+                self._beacon.beat("forward", self.step_number)
                 yield batch
                 if self._is_rewound:
                     break
@@ -244,7 +238,7 @@ class Session:
         counted = batch.counted_BT.sum()
         nll_B, tokens_B = sequence_sums(nll_BT, batch.counted_BT)
         mean = nll_B.sum() / counted
-        coefficient = self._dials.z_loss(self._orders.at(self._step + 1))
+        coefficient = self._dials.z_loss(self._orders.at(self.step_number + 1))
         if z_BT is not None and coefficient:
             z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
             objective = mean + coefficient * z_nll / counted
@@ -268,15 +262,18 @@ class Session:
         """
         if len(self._micro_batches) < self._feed.accumulate:
             return
-        number = self._step + 1
-        self._beacon.beat("step", self._step)
+        number = self.step_number + 1
+        self._beacon.beat("step", self.step_number)
         self._hear()
         self._obey(number)
         if self._is_rewound:
             return
         self._update(number)
-        self._step = number
-        self._keep(number)
+        self._trajectory.step = number
+        self._beacon.beat("snapshot", number)
+        self._trajectory.keep(is_last=number == self.steps)
+        if self._panel is not None and (number % self._panel_every == 0 or number == self.steps):
+            self._look_at_panel(self._panel, number)
 
     def _update(self, number: int) -> None:
         """The step's path: nothing here waits for the device."""
@@ -305,7 +302,7 @@ class Session:
         self._optimizer.zero_grad(set_to_none=True)
         self._tap.push(number, grad_norm=norm, update=update, commit=commit)
         self._passed = Pass(
-            attempt=self._attempt,
+            attempt=self.attempt,
             step=number,
             draw=self._first_draw,
             draw_end=self._feed.draw,
@@ -318,12 +315,12 @@ class Session:
 
     def _hear(self) -> None:
         """Read the last update's numbers, judge them, and learn on all ranks what was decided."""
-        self._note_checkpoints()
+        self._trajectory.note_checkpoints()
         if not self._tap.waits:
             return
         assert self._passed is not None
         reading = self._tap.read()
-        self._recorder.add(flight(self._passed, reading))
+        self._trajectory.recorder.add(flight(self._passed, reading))
         if reading.called:
             self._pending += self._ranks.tell(self._called)
         now = time.monotonic()
@@ -336,8 +333,8 @@ class Session:
         self._pending = [order for order in self._pending if _due(order) > number]
         for order in due:
             if isinstance(order, Incident):
-                self._beacon.beat("examine", self._step)
-                self._tell(self._examiner.examine(order, attempt=self._attempt, step=number - 1))
+                self._beacon.beat("examine", self.step_number)
+                self._tell(self._examiner.examine(order, attempt=self.attempt, step=number - 1))
             else:
                 self._carry_out(order, number)
 
@@ -347,53 +344,34 @@ class Session:
         self._feed.leave_out(self._orders.exclusions())
         back = roll_back_step(remedy)
         if back is None:
-            self._tell(RemedyDone(remedy=remedy.id, attempt=self._attempt, step=number - 1))
+            self._tell(RemedyDone(remedy=remedy.id, attempt=self.attempt, step=number - 1))
             self._redo_if_tainted(remedy, number)
             return
-        restored, source, path = self._return_to(back)
+        self._beacon.beat("restore", self.step_number)
+        self._drop_step()
+        at = self._trajectory
+        source, checkpoint = at.return_to(back)
         self._tell(
             RemedyDone(
                 remedy=remedy.id,
-                attempt=self._attempt,
+                attempt=at.attempt,
                 step=back,
-                restored_step=restored,
+                restored_step=at.step,
                 source=source,
                 seconds=time.monotonic() - began,
             )
         )
-        self._attempt += 1
+        at.attempt += 1
         self._tell(
             AttemptBegan(
-                attempt=self._attempt,
-                step=restored,
+                attempt=at.attempt,
+                step=at.step,
                 draw=self._feed.draw,
                 cause="rollback",
                 remedy=remedy.id,
-                checkpoint=path,
+                checkpoint=checkpoint,
             )
         )
-
-    def _return_to(self, step: int) -> tuple[int, str, str | None]:
-        """Restore the newest state at or before a step; the present one is abandoned."""
-        self._beacon.beat("restore", self._step)
-        self._drop_step()
-        self._snapshots.drop_after(step)
-        self._recorder.forget_after(step)
-        snapshot = self._snapshots.newest_at_or_before(step)
-        if snapshot is not None:
-            self._snapshots.restore(snapshot)
-            self._step, draw = snapshot.step, snapshot.draw
-            self._feed.seek(draw)
-            return self._step, "snapshot", None
-        self._checkpoints.wait()
-        self._note_checkpoints()
-        ref = self._restore_newest(step)
-        if ref is None:
-            raise CheckpointError(
-                f"no snapshot or checkpoint at or before step {step} is left, so the run cannot "
-                "return there. Keep more: snapshots=8, keep=5 reach further back."
-            )
-        return self._step, "checkpoint", ref.path.name
 
     def _redo_if_tainted(self, remedy: Remedy, number: int) -> None:
         """Draw the present update again if it holds what has just been left out."""
@@ -409,34 +387,18 @@ class Session:
         self._tap.begin()
         self._is_rewound = True
 
-    def _keep(self, number: int) -> None:
-        """Snapshot, checkpoint, panel: by the step's number, so every rank does the same."""
-        is_last = number == self.steps
-        takes_checkpoint = number % self._checkpoint_every == 0 or is_last
-        if number % self._snapshot_every == 0 or takes_checkpoint:
-            self._beacon.beat("snapshot", number)
-            began = time.monotonic()
-            snapshot = self._snapshots.take(number, self._feed.draw)
-            if takes_checkpoint:
-                self._beacon.beat("checkpoint", number)
-                self._checkpoints.save(
-                    snapshot, self._attempt, {}, blocked_seconds=time.monotonic() - began
-                )
-        if self._panel is not None and (number % self._panel_every == 0 or is_last):
-            self._hear()
-            self._look_at_panel(number)
-
-    def _look_at_panel(self, number: int) -> None:
-        assert self._panel is not None
+    def _look_at_panel(self, panel: Panel, number: int) -> None:
+        self._hear()
         self._beacon.beat("panel", number)
-        record = self._panel.evaluate(
-            self._model,
-            ranks=self._ranks,
-            device=self._device,
-            attempt=self._attempt,
-            step=number,
+        self._tell(
+            panel.evaluate(
+                self._model,
+                ranks=self._ranks,
+                device=self._device,
+                attempt=self.attempt,
+                step=number,
+            )
         )
-        self._tell(record)
 
     def _settle(self) -> bool:
         """After the last step: hear of it and obey; True if that led back into training."""
@@ -454,9 +416,8 @@ class Session:
                 return True
 
     def _end(self) -> None:
-        self._checkpoints.wait()
-        self._note_checkpoints()
-        self._tell(RunEnded(attempt=self._attempt, step=self._step))
+        self._trajectory.finish_saving()
+        self._tell(RunEnded(attempt=self.attempt, step=self.step_number))
         self._has_ended = True
 
     def _first_line(self) -> RunBegan:
@@ -482,9 +443,10 @@ class Session:
         history, pending = self._ranks.tell(told)
         self._orders = Orders(history.remedies)
         self._feed.leave_out(self._orders.exclusions())
-        self._attempt = history.attempt
-        ref = self._restore_newest(self.steps) if history.attempt else None
-        self._attempt += 1
+        at = self._trajectory
+        at.attempt = history.attempt
+        ref = at.restore_newest(self.steps) if history.attempt else None
+        at.attempt += 1
         for order in pending:
             back = roll_back_step(order) if isinstance(order, Remedy) else None
             if back is None:
@@ -494,51 +456,27 @@ class Session:
             self._tell(
                 RemedyDone(
                     remedy=order.id,
-                    attempt=self._attempt - 1,
+                    attempt=self.attempt - 1,
                     step=back,
-                    restored_step=self._step,
+                    restored_step=self.step_number,
                     source="restart",
                 )
             )
-        self._has_ended = history.has_ended and self._step >= self.steps
+        self._has_ended = history.has_ended and self.step_number >= self.steps
         self._tell(
             AttemptBegan(
-                attempt=self._attempt,
-                step=self._step,
+                attempt=self.attempt,
+                step=self.step_number,
                 draw=self._feed.draw,
                 cause="restart" if history.attempt else "start",
                 checkpoint=ref.path.name if ref else None,
             )
         )
-        snapshot = self._snapshots.take(self._step, self._feed.draw)
-        if ref is None:
-            self._checkpoints.save(snapshot, self._attempt, {}, blocked_seconds=0.0)
+        at.begin()
 
-    def _restore_newest(self, at_or_before: int) -> CheckpointRef | None:
-        """Restore the newest checkpoint that verifies and lies on the present branch."""
-        ref: CheckpointRef | None = None
-        refused: list[CheckpointRefused] = []
-        memory = self._memory
-        if memory is not None:
-            ref, refused = self._checkpoints.newest_valid(
-                lambda one: memory.allows(at_or_before, one.attempt, one.step)
-            )
-        ref = self._ranks.tell(ref)
-        for one in refused:
-            self._tell(one)
-        if ref is None:
-            return None
-        manifest = self._checkpoints.restore(ref.path)
-        self._step = int(manifest["step"])
-        self._feed.seek(int(manifest["draw"]))
-        return ref
-
-    def _note_checkpoints(self) -> None:
-        for event in self._checkpoints.poll():
-            self._tell(event)
-            if isinstance(event, CheckpointSaved) and self._memory is not None:
-                self._memory.save_state()
-                self._checkpoints.prune(self._memory.state.healthy_until)
+    @property
+    def _memory(self) -> Memory | None:
+        return self._trajectory.memory
 
     def _tell(self, event: Event) -> None:
         if self._memory is not None:
@@ -557,11 +495,6 @@ def _to_add_up(limit: float | None, ranks: Ranks) -> float:
     if ranks.rank != 0:
         return 0.0
     return math.inf if limit is None else limit
-
-
-def _writers_group(ranks: Ranks) -> dist.ProcessGroup | None:
-    """A group of its own for the thread that writes checkpoints, apart from the training's."""
-    return dist.new_group(backend="gloo") if ranks.world > 1 else None
 
 
 def _dump_stacks_on_signal(home: Path, rank: int) -> TextIO:
