@@ -118,17 +118,18 @@ class Trajectory:
 
     def note_checkpoints(self) -> None:
         """Put finished saves on record; every rank may call it, rank 0 alone writes."""
-        for event in self._checkpoints.poll():
-            if self.memory is None:
-                continue
+        saved = self._checkpoints.poll()
+        if self.memory is None:
+            return
+        for event in saved:
             self.memory.tell(event)
             if isinstance(event, CheckpointSaved):
                 self.memory.save_state()
-                history = self.memory.history
-                self._checkpoints.prune(
-                    self.memory.state.healthy_until,
-                    allowed=lambda ref: history.is_on_branch(ref.attempt, ref.step),
-                )
+                self._checkpoints.prune(self.memory.state.healthy_until, allowed=self._is_on_branch)
+
+    def _is_on_branch(self, ref: CheckpointRef) -> bool:
+        assert self.memory is not None
+        return self.memory.history.is_on_branch(ref.attempt, ref.step)
 
     def finish_saving(self) -> None:
         """Wait until everything is on disk, and put it on record."""
