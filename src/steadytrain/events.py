@@ -97,7 +97,7 @@ class StepRecord(Fact, frozen=True):
         lr, lr_planned: what the optimizer used, and what the schedule and remedies asked for.
         loss_limit, grad_limit: what the gate compared with.
         worst: (draw, domain index, mean loss) of this rank's highest and lowest sequences.
-        seconds: wall time since the previous record.
+        seconds: wall time since the update before.
     """
 
     attempt: int

@@ -84,7 +84,7 @@ def chart(
         body.append(
             f'<a href="#{escape(flag.anchor)}">'
             f'<path class="flag" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
-            f'<text class="flagged" x="{x:.1f}" y="{TOP - 1}" text-anchor="middle">'
+            f'<text class="flagged" x="{x:.1f}" y="{TOP - 5}" text-anchor="middle">'
             f"{escape(flag.label)}</text></a>"
         )
     labels: list[tuple[float, str, int]] = []

@@ -58,7 +58,7 @@ WORDS = {
         "curves": "Curves",
         "panel": "The fixed panel",
         "processes": "Processes and restarts",
-        "ended": "ended",
+        "ended": "ended at",
         "going": "is at",
         "verdict": "The run {state} step {step}: {count} incidents, {cured} of them cured.",
         "domains": "domains",

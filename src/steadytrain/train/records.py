@@ -20,6 +20,7 @@ class Pass:
         draw, draw_end: span of draws over all ranks.
         draws, domains: this rank's sequences.
         lr, lr_planned: of the first parameter group.
+        seconds: wall time since the update before.
     """
 
     attempt: int
@@ -31,6 +32,7 @@ class Pass:
     lr: float
     lr_planned: float
     z_loss: float
+    seconds: float
 
 
 def flight(passed: Pass, reading: Reading) -> Flight:
@@ -45,7 +47,7 @@ def flight(passed: Pass, reading: Reading) -> Flight:
     )
 
 
-def record(passed: Pass, reading: Reading, *, seconds: float) -> StepRecord:
+def record(passed: Pass, reading: Reading) -> StepRecord:
     """The fact of one update over all ranks."""
     nll_K, tokens_K, bytes_K, sequences_K, squares_K = reading.sums.T
     tokens = max(1.0, float(tokens_K.sum()))
@@ -69,7 +71,7 @@ def record(passed: Pass, reading: Reading, *, seconds: float) -> StepRecord:
         loss_limit=_finite(reading.loss_limit),
         grad_limit=_finite(reading.grad_limit),
         worst=_worst(passed, reading.losses),
-        seconds=seconds,
+        seconds=passed.seconds,
     )
 
 

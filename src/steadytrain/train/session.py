@@ -161,7 +161,7 @@ class Session:
         self._called: list[Order] = []
         self._is_rewound = False
         self._has_ended = False
-        self._last_read = time.monotonic()
+        self._last_update = time.monotonic()
         self._beacon = Beacon(
             self.home, self._ranks.rank, int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
         )
@@ -301,6 +301,8 @@ class Session:
         update = self._probe.measure()
         self._optimizer.zero_grad(set_to_none=True)
         self._tap.push(number, grad_norm=norm, update=update, commit=commit)
+        now = time.monotonic()
+        seconds, self._last_update = now - self._last_update, now
         self._passed = Pass(
             attempt=self.attempt,
             step=number,
@@ -311,6 +313,7 @@ class Session:
             lr=self._dials.release(),
             lr_planned=planned,
             z_loss=self._dials.z_loss(settings),
+            seconds=seconds,
         )
 
     def _hear(self) -> None:
@@ -323,9 +326,7 @@ class Session:
         self._trajectory.recorder.add(flight(self._passed, reading))
         if reading.called:
             self._pending += self._ranks.tell(self._called)
-        now = time.monotonic()
-        self._tell(record(self._passed, reading, seconds=now - self._last_read))
-        self._last_read = now
+        self._tell(record(self._passed, reading))
 
     def _obey(self, number: int) -> None:
         """Carry out what is due before this update."""
