@@ -1,0 +1,123 @@
+"""The report: everything on record, in one file, and harmless whatever the training text holds."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from steadytrain.board import series
+from steadytrain.board.report import visible, write_report
+from steadytrain.errors import JournalError
+from steadytrain.events import AttemptBegan, PanelRecord, ProcessExited, RemedyDone, RunEnded
+from steadytrain.journal import Journal
+from steadytrain.wording import sentence
+from tests import rig
+from tests.samples import EVERY_KIND, began, record
+
+
+@pytest.fixture(scope="module")
+def healed(tmp_path_factory):
+    home = tmp_path_factory.mktemp("report") / "run"
+    rig.train(home, steps=80, garbled=range(40 * rig.BATCH, 43 * rig.BATCH))
+    with Journal(home, "supervisor") as book:
+        book.append(ProcessExited(generation=0, rank=0, pid=7, signal="SIGKILL", step=12))
+    return home
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_page_tells_the_whole_story_without_a_network(healed, tmp_path, lang):
+    page = write_report(healed, tmp_path / f"{lang}.html", lang=lang).read_text()
+    assert f'<html lang="{lang}">' in page
+    assert 'id="incident-1"' in page
+    assert page.count("<svg") >= 6
+    assert "SIGKILL" in page
+    assert not re.search(r'(src|href)="(https?:)?//', page)
+    assert "words:" in page  # the sequences' sources
+
+
+def test_text_from_training_data_is_never_markup(healed, tmp_path):
+    (path,) = (healed / "incidents" / "incident-1").glob("*.json")
+    texts = json.loads(path.read_text())
+    texts[0]["text"] = '<script>alert(1)</script>"\u202e\u200b\x00'
+    texts[0]["source"] = '"><img src=x onerror=alert(1)>'
+    path.write_text(json.dumps(texts))
+    page = write_report(healed, tmp_path / "hostile.html").read_text()
+    assert "<script>" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;" in page
+    assert "\\u202e" in page
+
+
+def test_invisible_characters_are_shown():
+    assert visible("a\u200b\n") == "a<i>\\u200b</i><i>&#x23ce;</i>\n"
+
+
+def test_a_run_in_progress_is_reported_as_such(tmp_path):
+    with Journal(tmp_path, "rank0") as book:
+        book.append(began())
+        book.append(AttemptBegan(attempt=1, step=0, draw=0, cause="start"))
+    assert "is at step 0" in write_report(tmp_path).read_text()
+
+
+def test_a_folder_without_a_run_is_an_error(tmp_path):
+    with pytest.raises(JournalError, match="nothing to report"):
+        write_report(tmp_path)
+
+
+def test_values_that_are_not_finite_are_marked_and_not_dropped(tmp_path):
+    with Journal(tmp_path, "rank0") as book:
+        book.append(began())
+        for step in range(1, 50):
+            book.append(record(step, (2.0, 2.0, math.nan if step == 30 else 2.0)))
+    assert 'class="held"' in write_report(tmp_path).read_text()
+
+
+def test_too_few_sequences_are_said_to_be_too_few(tmp_path):
+    with Journal(tmp_path, "rank0") as book:
+        book.append(began(("zh",)))
+        book.append(record(1, (2.0,)))
+        losses = tuple(2.0 + 0.1 * index for index in range(12))
+        book.append(
+            PanelRecord(attempt=1, step=1, nll=(24.0,), tokens=(12,), bytes=(12,), losses=(losses,))
+        )
+    assert "zh: 12 sequences tell" in write_report(tmp_path).read_text()
+
+
+def test_a_one_step_spike_among_a_quarter_million_survives():
+    x = np.arange(250_000, dtype=np.float64)
+    y = np.full(250_000, 2.0)
+    y[123_456] = 9.0
+    shown_x, shown_y = series.decimate(x, y, buckets=700)
+    assert len(shown_x) <= 1400
+    assert shown_y.max() == 9.0
+    assert shown_x[shown_y.argmax()] == 123_456
+
+
+def test_short_series_are_drawn_as_they_are():
+    x = np.arange(5.0)
+    assert series.decimate(x, x, buckets=700)[1] is x
+
+
+def test_what_a_rollback_gave_up_is_not_on_the_surviving_branch():
+    events = [
+        AttemptBegan(attempt=1, step=0, draw=0, cause="start"),
+        *[record(step, (2.0,)) for step in range(1, 11)],
+        RemedyDone(remedy="remedy-1", attempt=1, step=6, restored_step=5),
+        AttemptBegan(attempt=2, step=5, draw=160, cause="rollback"),
+        *[record(step, (1.0,), attempt=2) for step in range(6, 13)],
+        RunEnded(attempt=2, step=12),
+    ]
+    run = series.collect(events, ("all",))
+    assert run.steps[run.kept].tolist() == list(range(1, 13))
+    assert run.steps[~run.kept].tolist() == [6, 7, 8, 9, 10]
+
+
+@pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: type(event).__name__)
+def test_both_languages_speak_of_the_same_events(event):
+    english, chinese = sentence(event, lang="en"), sentence(event, lang="zh")
+    assert (english is None) == (chinese is None)
+    if english is not None and "t" != english:
+        assert re.search("[\u4e00-\u9fff]", chinese)
+        assert "\n" not in english
