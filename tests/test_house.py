@@ -53,6 +53,7 @@ PUBLIC_NAMES = {
     ],
     "steadytrain.text": ["Profile", "Verdict", "lint"],
 }
+LARGE = {"events", "judge/judge", "train/session", "train/checkpoints"}  # architecture, section 8
 COMMANDS = ["demo", "doctor", "lint", "replay", "report", "run"]
 
 
@@ -132,7 +133,8 @@ class TestEveryModule:
         assert set(_imports(path)) == set(_imports(path, at_top=True))
 
     def test_a_file_is_not_two_files(self, path):
-        assert len(path.read_text().splitlines()) <= 450
+        most = 620 if _name(path) in LARGE else 400
+        assert len(path.read_text().splitlines()) <= most
 
     def test_code_is_ascii(self, path):
         if _name(path) in ("wording", "board/page"):

@@ -180,7 +180,7 @@ def decode(tokens: NDArray[Any] | Sequence[int]) -> str:
 
     Ids from 256 up are no bytes and are left out.
 
-    >>> decode("好人".encode()[1:-1]), decode(b"a\\xffb")
+    >>> decode("\\u597d\\u4eba".encode()[1:-1]), decode(b"a\\xffb")
     ('', 'a\\ufffdb')
     >>> decode([256, 104, 105])
     'hi'
