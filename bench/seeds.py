@@ -48,7 +48,9 @@ def main() -> None:
             good += result["ok"]
             seconds.append(result["seconds"])
             bad = [one for one in result["faults"] if not one["ok"]]
-            print(f"seed {seed}: ok {result['ok']}, {result['seconds']:.0f} s {bad or ''}", flush=True)
+            print(
+                f"seed {seed}: ok {result['ok']}, {result['seconds']:.0f} s {bad or ''}", flush=True
+            )
     print("fault           of  detected  named  cured  delay (max)  steps lost (median)")
     for name, (total, detected, named, cured) in counts.items():
         print(
@@ -61,8 +63,10 @@ def main() -> None:
             f"{statistics.median(found):+.2%}, worst {max(found, key=abs):+.2%}"
         )
     print(f"incidents that no fault explains, in {2 * options.seeds} runs: {false}")
-    print(f"demos that ended with status 0: {good} of {options.seeds}; "
-          f"seconds each: median {statistics.median(seconds):.0f}, most {max(seconds):.0f}")
+    print(
+        f"demos that ended with status 0: {good} of {options.seeds}; "
+        f"seconds each: median {statistics.median(seconds):.0f}, most {max(seconds):.0f}"
+    )
 
 
 def _demo(home: Path, seed: int, steps: int) -> dict:

@@ -31,7 +31,12 @@ def test_a_recipe_of_another_version_is_named_as_such(tmp_path):
         book.append(began())
     past = journal.load(tmp_path)
     strange = type(past[0])(
-        run="r", recipe={"near": "far"}, domains=(), model="m", parameters=1, world=1,
+        run="r",
+        recipe={"near": "far"},
+        domains=(),
+        model="m",
+        parameters=1,
+        world=1,
         draws_per_step=1,
     )
     with pytest.raises(JournalError, match="recipe in this journal is not one of this version"):

@@ -15,7 +15,9 @@ CHINESE = (
     "训练开始之前，从每个域里随机抽两百条序列，封存起来，永远不拿去训练。以后每次评测都用它们。"
     "固定的好处是成对比较：同一条序列今天和昨天的损失高度相关，相减之后噪声小得多。"
 )
-TRADITIONAL = "訓練開始之前，從每個領域裡隨機抽取兩百條序列，封存起來，永遠不拿去訓練。評測時都用它們。"
+TRADITIONAL = (
+    "訓練開始之前，從每個領域裡隨機抽取兩百條序列，封存起來，永遠不拿去訓練。評測時都用它們。"
+)
 ENGLISH = (
     "The loss of a long run falls, and then it does not; somebody wakes at night, looks at a curve, "
     "and guesses. A tool that writes down what it saw before it acts can be trusted to act."
@@ -31,7 +33,9 @@ def _windows(text, size=128):
 
 def _handbook():
     folder = importlib.resources.files("steadytrain.lab") / "handbook"
-    return "\n".join(path.read_text("utf-8") for path in folder.iterdir() if path.name.endswith(".md"))
+    return "\n".join(
+        path.read_text("utf-8") for path in folder.iterdir() if path.name.endswith(".md")
+    )
 
 
 def _library(count=60):
@@ -77,7 +81,9 @@ def test_a_comment_in_chinese_does_not_make_code_wrong():
 
 
 def test_utf8_read_as_latin_is_given_back():
-    damaged = ("caf\u00e9 na\u00efve r\u00e9sum\u00e9 \u00e0 la carte " * 3).encode().decode("latin-1")
+    damaged = (
+        ("caf\u00e9 na\u00efve r\u00e9sum\u00e9 \u00e0 la carte " * 3).encode().decode("latin-1")
+    )
     assert lint(damaged).repair.startswith("caf\u00e9")
 
 
@@ -89,12 +95,25 @@ def test_utf8_read_as_latin_is_given_back():
         (ENGLISH, "en"),
         (CODE, "code"),
         ("x = [\n" + "\n\n\n".join(f"    {i} * {i * 7}," for i in range(20)) + "\n]\n", "code"),
-        ("Shall I compare thee to a summer's day?\nThou art more lovely and more temperate:\n", "en"),
+        (
+            "Shall I compare thee to a summer's day?\nThou art more lovely and more temperate:\n",
+            "en",
+        ),
         ("function(a,b){return a.map(c=>c*b).filter(Boolean)};var q=1,r=2;if(q<r){r=q}", "code"),
-        (r"\begin{equation} \sum_{i=1}^{n} x_i^2 \leq \left( \sum_i x_i \right)^2 \end{equation}", "en"),
-        ("The mark \u951f\u65a4\u62f7 is what a decoder leaves of replaced bytes. " + ENGLISH, "en"),
+        (
+            r"\begin{equation} \sum_{i=1}^{n} x_i^2 \leq \left( \sum_i x_i \right)^2 \end{equation}",
+            "en",
+        ),
+        (
+            "The mark \u951f\u65a4\u62f7 is what a decoder leaves of replaced bytes. " + ENGLISH,
+            "en",
+        ),
         ("so good \U0001f600\U0001f44d see you tonight \U0001f389 bring cake " * 2, "en"),
-        ("d\u00e9j\u00e0 vu, na\u00efve caf\u00e9, Stra\u00dfe, \u00e5ngstr\u00f6m, se\u00f1or " * 2, "en"),
+        (
+            "d\u00e9j\u00e0 vu, na\u00efve caf\u00e9, Stra\u00dfe, \u00e5ngstr\u00f6m, se\u00f1or "
+            * 2,
+            "en",
+        ),
     ],
 )
 def test_clean_text_that_looks_odd_passes(text, domain):
@@ -114,7 +133,10 @@ def test_windows_of_clean_text_are_hardly_ever_called_corrupt(text, domain, most
 
 def test_windows_of_garbled_chinese_are_found():
     windows = [one for one in _windows(_handbook()) if sum(c > "\u4e00" for c in one) >= 12]
-    damaged = [one.encode().decode("gbk", "replace").encode()[:129].decode("utf-8", "ignore") for one in windows]
+    damaged = [
+        one.encode().decode("gbk", "replace").encode()[:129].decode("utf-8", "ignore")
+        for one in windows
+    ]
     found = sum(lint(one, domain="zh").kind == "garbled" for one in damaged)
     assert found >= 0.97 * len(damaged)
 

@@ -1,6 +1,7 @@
 """Perplexity of a fixed panel: the same sequences, drawn before the run, at every look."""
 
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 
 import torch
@@ -58,11 +59,21 @@ class Panel:
 
     @torch.no_grad()
     def evaluate(
-        self, model: nn.Module, *, ranks: Ranks, device: torch.device, attempt: int, step: int
+        self,
+        model: nn.Module,
+        *,
+        ranks: Ranks,
+        device: torch.device,
+        attempt: int,
+        step: int,
+        beat: Callable[[], None],
     ) -> PanelRecord:
         """Loss of every panel sequence. Every rank, same order; each rank computes a part.
 
         The model is put into eval mode and back; no random number is drawn.
+
+        Args:
+            beat: called before each batch, to show that the evaluation moves.
         """
         began = time.monotonic()
         was_training = model.training
@@ -72,6 +83,7 @@ class Panel:
         starts = list(range(0, self.num_sequences, self._batch_size))
         # Every rank makes the same number of forward passes: FSDP's are collective.
         for turn in range(0, len(starts), ranks.world):
+            beat()
             mine = min(turn + ranks.rank, len(starts) - 1)
             is_extra = turn + ranks.rank > len(starts) - 1
             first = starts[mine]

@@ -390,7 +390,6 @@ class Session:
 
     def _look_at_panel(self, panel: Panel, number: int) -> None:
         self._hear()
-        self._beacon.beat("panel", number)
         self._tell(
             panel.evaluate(
                 self._model,
@@ -398,6 +397,7 @@ class Session:
                 device=self._device,
                 attempt=self.attempt,
                 step=number,
+                beat=lambda: self._beacon.beat("panel", number),
             )
         )
 
