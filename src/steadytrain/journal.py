@@ -28,6 +28,9 @@ VERSION = 1
 ROTATE_BYTES = 256 * 2**20
 """A new file begins past this size, so that one file stays easy to copy. Source: guess."""
 
+BLOCK_BYTES = 4 * 2**20
+"""Read at a time: memory that is used again and again costs no page faults."""
+
 FOLDER = "journal"
 
 
@@ -199,29 +202,36 @@ def _read_file(path: Path) -> Iterator[Event]:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, Event]]:
+    decode = events.decode
+    number = 0
+    rest = b""
+    for block in _blocks(path):
+        whole = (rest + block).split(b"\n")
+        rest = whole.pop()
+        for raw in whole:
+            number += 1
+            try:
+                event = decode(raw)
+            except (msgspec.DecodeError, ValueError) as error:
+                raise JournalError(
+                    f"line {number} of {path} is not an event ({error}), so what follows it cannot "
+                    "be trusted: only a last line may be torn. Restore the file from a copy, or "
+                    "move it away to start the run afresh."
+                ) from error
+            yield raw, event
+    # A whole line ends with a newline, so what is left is torn, or nothing.
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
     try:
-        block = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
     except OSError as error:
         raise JournalError(
             f"{path} cannot be read ({error.strerror}), so the run's history is unknown. "
             "Make the file readable for this user."
         ) from error
-    all_lines = block.split(b"\n")
-    last = len(all_lines) - 1
-    decode = events.decode
-    for index, raw in enumerate(all_lines):
-        if index == last:
-            # A whole line ends with a newline, so what follows the last one is torn or empty.
-            return
-        try:
-            event = decode(raw)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise JournalError(
-                f"line {index + 1} of {path} is not an event ({error}), so what follows it cannot "
-                "be trusted: only a last line may be torn. Restore the file from a copy, or move "
-                "it away to start the run afresh."
-            ) from error
-        yield raw, event
 
 
 class _Envelope(msgspec.Struct):

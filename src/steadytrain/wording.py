@@ -131,7 +131,9 @@ def _english(event: Event) -> str | None:
         case CheckpointFailed():
             return f"step {event.step}: no checkpoint could be saved: {event.reason}"
         case JudgingEnded():
-            return f"step {event.step}: the judge failed, training is unguarded: {event.reason}"
+            return (
+                f"step {event.step}: the judge failed, training goes on UNGUARDED: {event.reason}"
+            )
         case ProcessExited(hung=True):
             return (
                 f"rank {event.rank} hung in {event.phase}, silent for {event.silent_seconds:.1f} s, "

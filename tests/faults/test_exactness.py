@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from steadytrain.events import Remedy, RemedyDone
 from steadytrain.journal import Journal
 from steadytrain.replay import replay
+from steadytrain.train import Session
 from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.snapshots import Snapshots
 from tests import rig
@@ -98,27 +98,33 @@ class KillAtCall:
         setattr(owner, self.name, call)
 
 
-class KillAfterSeconds:
-    """Die at a moment that nobody chose."""
+class KillSoonAfterStep:
+    """Die a few milliseconds after some update has begun: wherever the run is by then."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seed: int) -> None:
+        chance = random.Random(seed)
+        self.nth, self.seconds = chance.randrange(1, STEPS - 5), chance.uniform(1e-4, 0.02)
 
     def __repr__(self) -> str:
-        return f"after {self.seconds:.2f} s"
+        return f"{1e3 * self.seconds:.1f} ms after update {self.nth}"
 
     def __call__(self) -> None:
+        real, left = Session.step, [self.nth]
         signal.signal(signal.SIGALRM, lambda *_: _die())
-        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+        def step(run):
+            left[0] -= 1
+            if left[0] == 0:
+                signal.setitimer(signal.ITIMER_REAL, self.seconds)
+            real(run)
+
+        Session.step = step
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     home = tmp_path_factory.mktemp("unbroken") / "run"
-    digests = _run_with_deaths(home, [])
-    began = time.monotonic()  # once more, now that the server of processes is up
-    assert _run_with_deaths(home.parent / "again", []) == digests
-    return {"digests": digests, "losses": rig.losses(home), "seconds": time.monotonic() - began}
+    return {"digests": _run_with_deaths(home, []), "losses": rig.losses(home)}
 
 
 def _assert_exact(home, unbroken, bombs):
@@ -159,9 +165,8 @@ def test_death_while_a_state_is_saved(tmp_path, unbroken, bomb):
     _assert_exact(tmp_path / "run", unbroken, [bomb])
 
 
-@pytest.mark.parametrize("share", [random.Random(i).random() for i in range(20)])
-def test_death_at_a_random_moment(tmp_path, unbroken, share):
-    bomb = KillAfterSeconds(0.05 + share * 0.6 * unbroken["seconds"])
+@pytest.mark.parametrize("bomb", [KillSoonAfterStep(seed) for seed in range(20)], ids=repr)
+def test_death_at_a_random_moment(tmp_path, unbroken, bomb):
     _assert_exact(tmp_path / "run", unbroken, [bomb])
 
 

@@ -340,3 +340,31 @@ def test_a_thin_step_of_a_domain_does_not_alarm_for_its_noise(court):
     thin = record(121, (3.1, 2.7, 2.7), sequences=(1, 10, 10), tokens=(100, 1000, 1000))
     thin = msgspec.structs.replace(thin, nll=(310.0, 2700.0, 2700.0), loss=3320 / 1200 * 0.98)
     assert court.tell(thin) == ()
+
+
+def test_a_gradient_norm_and_an_update_that_fall_and_turn_are_no_incident():
+    for seed in range(5):
+        early = Court(seed=seed)
+        for step in range(1, 300):
+            dip = 1.0 - 0.6 * math.exp(-(((step - 45) / 20) ** 2))
+            early.train(1, update=2e-4 * dip * math.exp(early.chance.gauss(0, 0.02)), grad_norm=dip)
+        assert early.said == []
+
+
+def test_an_update_size_alone_is_looked_at_and_left_alone(court):
+    court.train(1, update=4e-4)
+    incident = next(one for one in court.said if isinstance(one, Incident))
+    court.train(1)
+    told = court.tell(_examined(incident.id, court.step))
+    assert [type(one) for one in told] == [Diagnosis]
+    assert told[0].causes[0].name == "not known"
+
+
+def test_a_new_level_while_a_person_is_asked_does_not_ring_for_ever(court):
+    incident = next(i for i in court.train(1, losses=(6.0, 6.0, 6.0)) if isinstance(i, Incident))
+    waiting = msgspec.structs.replace(court.state.case, phase="waiting")
+    court.state = msgspec.structs.replace(court.state, case=waiting)
+    told = court.train(80, losses=(4.0, 4.0, 4.0))
+    assert [one.change for one in told if isinstance(one, Incident)] == ["closed"]
+    assert told[-1].id == incident.id
+    assert "Alarm" in [type(one).__name__ for one in court.train(1, losses=(9.0, 4.0, 4.0))]

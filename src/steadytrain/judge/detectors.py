@@ -10,7 +10,15 @@ from typing import Protocol
 import msgspec
 
 from steadytrain.signals import Observation
-from steadytrain.stats.rolling import Line, fit_line, quantum, sigma, spread, upper_quantile
+from steadytrain.stats.rolling import (
+    Line,
+    fit_level,
+    fit_line,
+    quantum,
+    sigma,
+    spread,
+    upper_quantile,
+)
 
 FIT_TO_FORECAST = 1.6
 """A short fit looks better on its own points than on the next one. Source: measured, 24 to 64
@@ -99,7 +107,7 @@ class Duo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     window: int = 64
     kept: int = 256
-    burn_in: int = 24
+    burn_in: int = 48
     sigmas: float = 6.0
     sigmas_twice: float = 4.5
     tail_factor: float = 1.25
@@ -119,7 +127,9 @@ class Duo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
                 distance=0.0, expected=value, limit=self.sigmas, alarms=False, sigma=math.inf
             )
         steps, values = window.steps[-self.window :], window.values[-self.window :]
-        line = fit_line(steps, values, may_rise=signal.may_rise)
+        # A trend is followed only where falling is the aim: a forecast that runs ahead of a falling
+        # gradient norm calls its turning point a spike.
+        line = fit_line(steps, values, may_rise=False) if signal.is_loss else fit_level(values)
         expected = line.forecast(step)
         counts = sorted(window.counts[-self.window :])
         typical = counts[len(counts) // 2]
@@ -141,7 +151,7 @@ class Duo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     def learn(self, window: Window, step: int, observation: Observation, *, score: Score) -> Window:
         noted = self.note(window, step, score=score)
         point = (step, observation.value, observation.count)
-        if abs(score.distance) > score.limit:
+        if score.alarms or abs(score.distance) > score.limit:
             strangers = (*window.strangers, point)
             if len(strangers) < self.reanchor:
                 return msgspec.structs.replace(noted, strangers=strangers)

@@ -208,6 +208,8 @@ def _instability(evidence: Evidence) -> Cause | None:
     if "rise" not in evidence.directions or evidence.has_recovered:
         return None
     measured = seen is not None and _higher(seen.control_now, seen.control_before)
+    if not measured and not any(name.startswith("loss") for name in evidence.signals):
+        return None  # a gradient norm or an update size alone has harmed nobody yet
     return Cause(
         name=INSTABILITY,
         confidence=0.75 if measured else 0.5,

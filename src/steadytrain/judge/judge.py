@@ -188,18 +188,12 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         scores = tuple(self._score(state, record.step, seen) for seen in observations)
         alarms = _alarms(record, observations, scores)
         opens = _opens(observations, scores)
-        learns = record.committed and not opens and not _is_disturbed(state.case)
+        learns = record.committed and _is_calm(state.case, opens=opens)
+        settle = self.detector.learn if learns else self._note
         windows = dict(state.windows)
         for seen, score in zip(observations, scores, strict=True):
             window = windows.get(seen.name, self.detector.init())
-            # What alarms is never learned: a spike must not widen its own band.
-            may_learn = learns and not score.alarms
-            settled = (
-                self.detector.learn(window, record.step, seen, score=score)
-                if may_learn or (learns and abs(score.distance) <= score.limit)
-                else self.detector.note(window, record.step, score=score)
-            )
-            windows[seen.name] = settled
+            windows[seen.name] = settle(window, record.step, seen, score=score)
         remembered = Seen(
             step=record.step,
             draw=record.draw,
@@ -258,6 +252,9 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         record: StepRecord,
         loss: float | None,
     ) -> Conclusion:
+        if case.phase == "watching" and alarms and not _has_loss(alarms):
+            # Looked at already, and no loss is up: it will calm down or become the baseline.
+            return _with(state, case=msgspec.structs.replace(case, good_steps=0)), ()
         good = case.good_steps + (record.committed and not alarms)
         result = self.verification.read(
             good_steps=good, alarmed=bool(alarms), loss=loss, peak=case.peak
@@ -410,6 +407,8 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
             window=window,
             landed=_landed(state, case.onset),
             recovered=recovered,
+            is_harmed=any(name.startswith("loss") for name in case.signals)
+            and "rise" in case.directions,
             rollbacks=state.num_rollbacks,
         )
 
@@ -478,6 +477,9 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         window = state.windows.get(seen.name, self.detector.init())
         return self.detector.score(window, step, seen)
 
+    def _note(self, window: Window, step: int, seen: Observation, *, score: Score) -> Window:
+        return self.detector.note(window, step, score=score)
+
     def _onset(self, state: State, step: int, alarms: tuple[Alarm, ...]) -> int:
         histories = tuple(
             (state.windows[alarm.signal].score_steps, state.windows[alarm.signal].scores)
@@ -536,8 +538,12 @@ def _rewind(state: State, step: int, detector: Duo) -> State:
     )
 
 
-def _is_disturbed(case: Case | None) -> bool:
-    return case is not None and case.phase in ("examining", "treating")
+def _is_calm(case: Case | None, *, opens: bool) -> bool:
+    """Whether a step may be learned from: not while something is examined, treated or verified and
+    looks wrong. While one only watches or waits, what lasts must be able to become normal."""
+    if case is None or case.phase == "verifying":
+        return not opens
+    return case.phase in ("watching", "waiting")
 
 
 def _alarms(
@@ -580,6 +586,10 @@ def _opens(observations: tuple[Observation, ...], scores: tuple[Score, ...]) -> 
             return True
         kinds.add(seen.name)
     return len(kinds) > 1
+
+
+def _has_loss(alarms: tuple[Alarm, ...]) -> bool:
+    return any(alarm.signal.startswith("loss") for alarm in alarms)
 
 
 def _landed(state: State, onset: int) -> bool:

@@ -38,6 +38,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         window: draws of all steps from the onset to `due`.
         landed: whether an affected update landed.
         recovered: the newest points are inside their bands again.
+        is_harmed: a loss is up, not only a gradient norm or an update size.
         rollbacks: how many this run has had.
     """
 
@@ -50,6 +51,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     window: Ranges
     landed: bool
     recovered: bool
+    is_harmed: bool
     rollbacks: int
 
 
@@ -93,8 +95,10 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
             return self._for_learning_rate(place)
         if place.cause in (CORRUPTED_WEIGHTS, OPTIMIZER_STATE):
             return self._for_broken_state(place)
-        if place.cause == HARD_BATCH or (place.cause == NOT_KNOWN and place.recovered):
+        if place.cause == HARD_BATCH:
             return (), "the batch was hard, not broken; the model is left alone"
+        if place.cause == NOT_KNOWN and (place.recovered or not place.is_harmed):
+            return (), "no harm is seen that a remedy could undo"
         return self._for_instability(place)
 
     def _for_bad_text(self, place: Place) -> tuple[tuple[Plan, ...], str]:

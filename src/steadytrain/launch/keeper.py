@@ -37,6 +37,9 @@ HEARTBEAT_SECONDS = 30.0
 WATCH_SECONDS = 1.0
 """How long one call of `watch` lasts when nothing happens."""
 
+LOOK_SECONDS = 0.05
+"""Between two looks at the boards, each of which costs a file read a rank."""
+
 STOP_GRACE_SECONDS = 2.0
 """From SIGTERM to SIGKILL after a death: the other ranks wait in a collective for nothing."""
 
@@ -224,6 +227,8 @@ class Keeper:
 
     def _look(self, *, ended: Collection[int]) -> None:
         now = time.monotonic()
+        if now - self._looked_at < LOOK_SECONDS:
+            return
         beats = [self._read_board(rank) for rank in range(self._nproc)]
         self._silence.look(beats, gap_seconds=now - self._looked_at, ended=ended)
         self._looked_at = now

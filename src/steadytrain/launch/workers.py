@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 View = Literal["healthy", "failed", "succeeded"]
 
 POLL_SECONDS = 0.02
-"""Between two looks at the ranks. Source: 1 % of one core at 8 ranks, far below any restart."""
+"""Between two looks at the processes: far below what any restart takes."""
 
 CRASHES = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV")
 """Signals that a process brings on itself, so that its last words are about them."""

@@ -64,6 +64,11 @@ def fit_line(positions: Sequence[float], values: Sequence[float], *, may_rise: b
     return Line(level=new, slope=slope, at=new_at)
 
 
+def fit_level(values: Sequence[float]) -> Line:
+    """A level line through the median of the newer half of a window."""
+    return Line(level=median(values[len(values) // 2 :]), slope=0.0, at=0.0)
+
+
 def spread(line: Line, positions: Sequence[float], values: Sequence[float]) -> float:
     """Robust standard deviation of a window about its line."""
     return sigma(

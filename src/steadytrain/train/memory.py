@@ -1,6 +1,6 @@
 """The run's memory: journal in, judge's state out; what a restart needs to go on as if unbroken."""
 
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from steadytrain.events import (
 from steadytrain.judge.judge import Judge, Limits, State, freeze
 from steadytrain.replay import recall
 from steadytrain.train.hands import roll_back_step
+from steadytrain.wording import sentence
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,15 +86,26 @@ class Memory:
 
     Args:
         began: the run's first line; written to a new home, compared with that of an old one.
+        say: is told, in one line each, what a person would want to hear.
 
     Raises:
         CheckpointError: the home holds a run of another model, data or panel.
     """
 
-    def __init__(self, home: Path, judge: Judge, began: RunBegan, *, fence: bool = True) -> None:
+    def __init__(
+        self,
+        home: Path,
+        judge: Judge,
+        began: RunBegan,
+        *,
+        say: Callable[[str], None],
+        fence: bool = True,
+    ) -> None:
         self._home = home
         self._judge: Judge | None = judge
         self._fence = fence
+        self._say = say
+        self._domains = began.domains
         self.history = History()
         self.state: State = judge.init()
         self._orders: list[Incident | Remedy] = []
@@ -203,10 +215,6 @@ class Memory:
             if not self._fence:
                 raise
             reason = f"{type(error).__name__}: {error}"
-            print(
-                f"steadytrain: the judge failed ({reason}). Training goes on UNGUARDED.",
-                file=sys.stderr,
-            )
             self._judge = None
             self._write(JudgingEnded(step=self.state.step, reason=reason))
             return ()
@@ -215,6 +223,9 @@ class Memory:
     def _write(self, event: Event) -> None:
         self._journal.append(event)
         self.history.note(event)
+        words = sentence(event, domains=self._domains)
+        if words is not None:
+            self._say(words)
 
 
 def _asks_for_evidence(judgment: Judgment) -> bool:

@@ -12,8 +12,9 @@ import math
 import os
 import platform
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -72,6 +73,7 @@ class Session:
         snapshot_every, snapshots: steps between states kept in memory, and how many.
         checkpoint_every, keep: steps between checkpoints on disk, and how many.
         panel_every: steps between looks at the panel.
+        say: is told each event in one line, on rank 0; written to standard error if None.
         fence: an error inside the judge ends judging, not training. Off in tests.
 
     Raises:
@@ -99,6 +101,7 @@ class Session:
         checkpoint_every: int = 100,
         keep: int = 3,
         panel_every: int = 100,
+        say: Callable[[str], None] | None = None,
         fence: bool = True,
     ) -> None:
         _refuse_nonsense(
@@ -123,6 +126,7 @@ class Session:
         self._ranks = ranks or Ranks()
         self._clip = clip
         self._panel_every = panel_every
+        self._say = say or _say_on_stderr
         self._fence = fence
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
@@ -170,7 +174,7 @@ class Session:
         self._beacon.beat("restore")
         if self._ranks.rank == 0:
             self._trajectory.memory = Memory(
-                self.home, self._judge, self._first_line(), fence=self._fence
+                self.home, self._judge, self._first_line(), say=self._say, fence=self._fence
             )
         self._stacks = _dump_stacks_on_signal(self.home, self._ranks.rank)
         self._begin_attempt()
@@ -489,6 +493,10 @@ def _due(order: Order) -> int:
         return order.due
     assert order.examine_at is not None
     return order.examine_at
+
+
+def _say_on_stderr(words: str) -> None:
+    print(f"steadytrain: {words}", file=sys.stderr, flush=True)
 
 
 def _to_add_up(limit: float | None, ranks: Ranks) -> float:
