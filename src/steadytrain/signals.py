@@ -22,7 +22,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         directions: which way is news.
         floor: smallest credible noise, relative to the level of a loss, absolute for logarithms.
-        is_loss: a loss in nats per token, which falls along a line; logarithms otherwise, which have
+        is_loss: a loss in nats per token, which falls along a line; else a logarithm, which has
             a level and no trend worth following.
         opens: whether its alarm alone opens an incident at this many times the usual distance.
     """
