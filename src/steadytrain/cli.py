@@ -193,10 +193,11 @@ def _lint(options: argparse.Namespace) -> int:
     from steadytrain.lab.documents import read_domain
     from steadytrain.text import lint
 
-    num_corrupt = 0
+    num_read = num_corrupt = 0
     for path in options.paths:
         for document in read_domain(options.domain or "text", str(path)):
             found = lint(document.text.decode("utf-8", "replace"), domain=options.domain)
+            num_read += 1
             num_corrupt += found.verdict == "corrupt"
             if options.json:
                 print(
@@ -215,6 +216,8 @@ def _lint(options: argparse.Namespace) -> int:
                 )
             elif found.verdict != "clean":
                 print(f"{document.source}: {found.verdict} {found.kind or ''}: {found.evidence}")
+    if not options.json:
+        print(f"{num_read} documents read, {num_corrupt} corrupt")
     return 1 if num_corrupt else 0
 
 
