@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from steadytrain import journal
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import (
+    Advice,
     AttemptBegan,
     BatchExamined,
     Diagnosis,
@@ -233,6 +234,27 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
                 break
     resumed = rig.train(tmp_path / "r", steps=40)
     assert resumed == rig.train(tmp_path / "whole", steps=40)
+
+
+def _train_with_a_bad_gradient(home, *, stop_at=None, is_bad=True):
+    model, optimizer, guarded = rig.session(home, steps=60)
+    with guarded as run:
+        for batch in run:
+            run.backward(model(batch.tokens_BT), batch)
+            if is_bad and run.step_number + 1 == 30:
+                model.head.weight.grad[0, 0] = math.nan
+            run.step()
+            if run.step_number == stop_at:
+                break
+    return rig.digest(model, optimizer)
+
+
+def test_an_update_that_was_held_back_stays_so_when_a_restart_repeats_it(tmp_path):
+    whole = _train_with_a_bad_gradient(tmp_path / "whole")
+    _train_with_a_bad_gradient(tmp_path / "r", stop_at=36)
+    resumed = _train_with_a_bad_gradient(tmp_path / "r", is_bad=False)
+    assert resumed == whole
+    assert _of(tmp_path / "r", Advice) == []
 
 
 def test_an_error_inside_the_judge_ends_judging_and_not_training(tmp_path, capsys, monkeypatch):

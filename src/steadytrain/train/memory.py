@@ -1,5 +1,6 @@
 """The run's memory: journal in, judge's state out; what a restart needs to go on as if unbroken."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,10 @@ class History:
                 self.done.add(event.remedy)
                 self._abandon(next(one for one in self.remedies if one.id == event.remedy))
             case StepRecord():
-                self.limits[event.step] = Limits(loss=event.loss_limit, grad_norm=event.grad_limit)
+                # An update that was held back is held back again, whatever held it: the fault may
+                # have been one of that moment, and the branch went on without the update.
+                loss = event.loss_limit if event.committed else -math.inf
+                self.limits[event.step] = Limits(loss=loss, grad_norm=event.grad_limit)
             case RunEnded():
                 self.has_ended = True
 
