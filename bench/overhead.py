@@ -19,6 +19,7 @@ from steadytrain.lab.model import Config, Transformer
 from steadytrain.lab.texts import Corpus
 from steadytrain.train import Feed, Session
 from steadytrain.train import session as session_module
+from steadytrain.train.snapshots import Snapshots
 
 NEVER = 10**9
 
@@ -77,7 +78,7 @@ def shares(*, steps: int, config: Config) -> dict[str, float]:
         "update size (probe)": (session_module.UpdateProbe, "measure"),
         "journal and judge (memory)": (session_module.Memory, "tell"),
         "gate's decision": (session_module.Gate, "decide"),
-        "snapshot": (session_module.Snapshots, "take"),
+        "snapshot": (Snapshots, "take"),
     }
     originals = {}
     for name, (owner, method) in parts.items():
