@@ -5,6 +5,7 @@ SteadytrainError
   JournalError      a journal cannot be read or written
   CheckpointError   a checkpoint is missing, torn or of another model
   FeedError         the data order cannot do what was asked
+  LogError          another tool's log cannot be read
 """
 
 
@@ -26,3 +27,7 @@ class CheckpointError(SteadytrainError):
 
 class FeedError(SteadytrainError):
     """The data order cannot do what was asked."""
+
+
+class LogError(SteadytrainError):
+    """Another tool's log cannot be read."""

@@ -1,0 +1,1 @@
+"""Other tools' logs -> the scalars of a run. Own small readers; no tracker is needed."""
