@@ -24,14 +24,15 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         floor: smallest credible noise, relative to the level of a loss, absolute for logarithms.
         is_loss: a loss in nats per token, which falls along a line; else a logarithm, which has
             a level and no trend worth following.
-        opens: whether its alarm alone opens an incident at this many times the usual distance.
+        alone: an alarm so far from the forecast, in the signal's own units, opens an incident
+            without another signal beside it.
     """
 
     unit: str
     directions: tuple[Direction, ...]
     floor: float
     is_loss: bool
-    opens: float
+    alone: float
 
     def natural(self, value: float) -> float:
         """A watched value in the units that people read: a logarithm undone."""
@@ -45,31 +46,32 @@ LOSS = Signal(
     directions=("rise", "drop"),
     floor=0.003,
     is_loss=True,
-    opens=1.0,
+    alone=0.0,
 )
 """Floor: 0.3 % of the level keeps bf16-rounded and smooth logs quiet. Source: 57 public curves."""
 
-GRAD_NORM = Signal(unit="ln", directions=("rise",), floor=0.06, is_loss=False, opens=2.0)
+GRAD_NORM = Signal(unit="ln", directions=("rise",), floor=0.06, is_loss=False, alone=math.log(8.0))
 """Heavy-tailed: a z-score on the gradient norm alone gave 19 to 260 false alarms per 10,000 points,
-so alone it must go twice as far as usual to open an incident: with this floor, to the double."""
+and x2.2 for one step happens on clean text (LOG.md 2026-11-24). Alone it must reach what the gate
+holds back."""
 
 UPDATE = Signal(
     unit="ln of update per learning rate",
     directions=("rise",),
     floor=0.06,
     is_loss=False,
-    opens=2.0,
+    alone=math.log(4.0),
 )
-"""Doubles before loss and gradient norm do (Marin 32B): less than the double alone is no news."""
+"""Doubles before loss and gradient norm do (Marin 32B); alone, twice the double is news."""
 
-LOSS_SCALE = Signal(unit="log2", directions=("drop",), floor=1.0, is_loss=False, opens=2.0)
+LOSS_SCALE = Signal(unit="log2", directions=("drop",), floor=1.0, is_loss=False, alone=12.0)
 
 SPEED = Signal(
     unit="ln of tokens/s",
     directions=("drop",),
     floor=0.1,
     is_loss=False,
-    opens=math.inf,
+    alone=math.inf,
 )
 """Slow is not sick: it is told, never treated."""
 

@@ -352,7 +352,7 @@ def test_a_gradient_norm_and_an_update_that_fall_and_turn_are_no_incident():
 
 
 def test_an_update_size_alone_is_looked_at_and_left_alone(court):
-    court.train(1, update=4e-4)
+    court.train(1, update=1e-3)
     incident = next(one for one in court.said if isinstance(one, Incident))
     court.train(1)
     told = court.tell(_examined(incident.id, court.step))
@@ -368,3 +368,9 @@ def test_a_new_level_while_a_person_is_asked_does_not_ring_for_ever(court):
     assert [one.change for one in told if isinstance(one, Incident)] == ["closed"]
     assert told[-1].id == incident.id
     assert "Alarm" in [type(one).__name__ for one in court.train(1, losses=(9.0, 4.0, 4.0))]
+
+
+def test_a_gradient_norm_alone_opens_an_incident_only_beyond_what_the_gate_holds_back(court):
+    assert court.train(1, grad_norm=2.4) == []
+    told = court.train(1, grad_norm=40.0)
+    assert [type(one) for one in told] == [Alarm, Incident]

@@ -552,7 +552,7 @@ def _alarms(
     return tuple(
         _alarm(record, seen, score, _direction(seen, score))
         for seen, score in zip(observations, scores, strict=True)
-        if score.alarms and math.isfinite(seen.signal.opens)
+        if score.alarms and math.isfinite(seen.signal.alone)
     )
 
 
@@ -578,11 +578,11 @@ def _opens(observations: tuple[Observation, ...], scores: tuple[Score, ...]) -> 
     """Whether this step's alarms make an incident: one loss, one very far signal, or two kinds."""
     kinds = set()
     for seen, score in zip(observations, scores, strict=True):
-        if not score.alarms or not math.isfinite(seen.signal.opens):
+        if not score.alarms or not math.isfinite(seen.signal.alone):
             continue
-        if seen.signal.is_loss or not math.isfinite(seen.value):
+        if not math.isfinite(seen.value):
             return True
-        if abs(score.distance) >= score.limit * seen.signal.opens:
+        if abs(seen.value - score.expected) >= seen.signal.alone:
             return True
         kinds.add(seen.name)
     return len(kinds) > 1
