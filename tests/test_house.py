@@ -53,7 +53,7 @@ PUBLIC_NAMES = {
     ],
     "steadytrain.text": ["Profile", "Verdict", "lint"],
 }
-LARGE = {"events", "judge/judge", "train/session", "train/checkpoints"}  # architecture, section 8
+LARGE = {"events", "judge/clocks", "judge/judge", "train/session", "train/checkpoints"}  # architecture, section 8
 COMMANDS = ["demo", "doctor", "lint", "replay", "report", "run"]
 
 

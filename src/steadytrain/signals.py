@@ -77,12 +77,18 @@ SPEED = Signal(
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
-    """One signal's value at one step; `count` sequences stand behind it."""
+    """One signal's value at one step.
+
+    Attributes:
+        count: sequences behind it; more of them make it less noisy.
+        offset: what is known of its expectation beforehand: a detector watches value - offset.
+    """
 
     name: str
     value: float
-    count: int
+    count: float
     signal: Signal
+    offset: float = 0.0
 
 
 def observe(record: StepRecord, domains: tuple[str, ...]) -> tuple[Observation, ...]:
