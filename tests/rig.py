@@ -11,7 +11,7 @@ import torch
 
 from steadytrain import journal
 from steadytrain.events import RemedyDone, StepRecord
-from steadytrain.judge.detectors import Duo
+from steadytrain.judge.clocks import Clocks
 from steadytrain.judge.judge import Judge
 from steadytrain.judge.outcome import Verification
 from steadytrain.lab.model import Config, Transformer
@@ -96,7 +96,7 @@ class Words:
 
 def judge() -> Judge:
     """Quick to arm and to verify, so that a test is short."""
-    return Judge(detector=Duo(burn_in=16), verification=Verification(good_steps=8))
+    return Judge(detector=Clocks(burn_in=16), verification=Verification(good_steps=8))
 
 
 def schedule(steps: int) -> WarmupStableDecay:

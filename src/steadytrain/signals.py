@@ -6,6 +6,7 @@ an update that is larger than its learning rate explains is one.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -25,14 +26,14 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         is_loss: a loss in nats per token, which falls along a line; else a logarithm, which has
             a level and no trend worth following.
         alone: an alarm so far from the forecast, in the signal's own units, opens an incident
-            without another signal beside it.
+            without another signal beside it; None for a signal that never makes an incident.
     """
 
     unit: str
     directions: tuple[Direction, ...]
     floor: float
     is_loss: bool
-    alone: float
+    alone: float | None
 
     def natural(self, value: float) -> float:
         """A watched value in the units that people read: a logarithm undone."""
@@ -71,7 +72,7 @@ SPEED = Signal(
     directions=("drop",),
     floor=0.1,
     is_loss=False,
-    alone=math.inf,
+    alone=None,
 )
 """Slow is not sick: it is told, never treated."""
 
@@ -81,25 +82,28 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         count: sequences behind it; more of them make it less noisy.
-        offset: what is known of its expectation beforehand: a detector watches value - offset.
+        parts: of a total: the name and the share of the tokens of each domain in it.
+        foretold: what the parts let one expect; a value between that and the baseline is no news.
+        peers: signals of its kind at this step, which share the stated rate of false alarms.
     """
 
     name: str
     value: float
     count: float
     signal: Signal
-    offset: float = 0.0
+    parts: tuple[tuple[str, float], ...] = ()
+    foretold: float | None = None
+    peers: int = 1
 
 
 def observe(record: StepRecord, domains: tuple[str, ...]) -> tuple[Observation, ...]:
     """All signals that this record carries. A domain without tokens is left out: a gap, not a 0."""
-    found = [_loss("loss", record, range(len(record.tokens)))] if record.tokens else []
+    losses: dict[str, Sequence[int]] = {"loss": range(len(record.tokens))} if record.tokens else {}
     if len(domains) > 1:
-        found += [_loss(f"loss:{name}", record, (index,)) for index, name in enumerate(domains)]
-        found += [
-            _loss(f"loss:{name}", record, members)
-            for name, members in inner_domains(domains).items()
-        ]
+        losses |= {f"loss:{name}": (index,) for index, name in enumerate(domains)}
+        losses |= {f"loss:{name}": members for name, members in inner_domains(domains).items()}
+    found = [_loss(name, record, members, domains) for name, members in losses.items()]
+    found = [msgspec.structs.replace(seen, peers=len(losses)) for seen in found]
     sequences = sum(record.sequences)
     for name, value, signal in (
         ("grad norm", _log(record.grad_norm), GRAD_NORM),
@@ -120,12 +124,22 @@ def lr_ratio(record: StepRecord) -> float | None:
     return record.lr / record.lr_planned
 
 
-def _loss(name: str, record: StepRecord, members: range | tuple[int, ...]) -> Observation:
+def _loss(
+    name: str, record: StepRecord, members: Sequence[int], domains: tuple[str, ...]
+) -> Observation:
     tokens = sum(record.tokens[index] for index in members)
     nll = sum(record.nll[index] for index in members)
     count = sum(record.sequences[index] for index in members)
-    value = nll / tokens if tokens else 0.0
-    return Observation(name=name, value=value, count=count if tokens else 0, signal=LOSS)
+    present = [index for index in members if record.tokens[index]]
+    return Observation(
+        name=name,
+        value=nll / tokens if tokens else 0.0,
+        count=count if tokens else 0,
+        signal=LOSS,
+        parts=tuple((f"loss:{domains[index]}", record.tokens[index] / tokens) for index in present)
+        if len(present) > 1
+        else (),
+    )
 
 
 def _log(value: float | None) -> float | None:

@@ -1,110 +1,16 @@
-"""Has a signal left its band? init / score / learn: score never learns, learn never scores.
-
-A baseline belongs to a trajectory: blocks know their last step, so `forget_after` rolls a baseline
-back with the model by dropping what came later, to within one block.
-"""
+"""One baseline of blocks and five clocks on it: a point, a pair, eight points, 32, hundreds."""
 
 import math
-from typing import Literal, Protocol
 
 import msgspec
 
+from steadytrain.judge.detectors import Clock, Former, Score, Window
 from steadytrain.signals import Observation
 from steadytrain.stats import blocks as told
-from steadytrain.stats.blocks import GRAIN, SIZE, Block, Line, Point, Scales
-
-Clock = Literal["", "point", "pair", "eight", "thirty-two", "slow"]
-Fate = Literal["", "learned", "stranger", "shift", "forced", "home"]
+from steadytrain.stats.blocks import GRAIN, SIZE, Block, Point
 
 TRACE = 32
 """Levels of 32 points that the slow clock compares with. Source: "the best of the last 1,000"."""
-
-
-class Former(msgspec.Struct, frozen=True, kw_only=True):
-    """The baseline before the last level shift, kept for a while: going back to it is no news."""
-
-    blocks: tuple[Block, ...]
-    line: Line
-    scales: Scales
-    left: int
-
-
-class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """What a detector remembers of one signal, oldest first.
-
-    Attributes:
-        blocks: learned blocks; `points`: of the block that is not full yet.
-        strangers: blocks in a row that were too far off to learn.
-        trace: (last step, level) of each 32 learned points.
-        recent: distances of the last points, learned or not, in clipped grains; with their steps.
-        last: the last four values, learned or not.
-        is_open: an alarm rang and calm has not returned; `calm`: points since the last ring;
-            `rang`: rings since it opened.
-        is_slow: the slow clock rang and the level has not come back.
-    """
-
-    blocks: tuple[Block, ...] = ()
-    points: tuple[Point, ...] = ()
-    strangers: tuple[Block, ...] = ()
-    trace: tuple[tuple[int, float], ...] = ()
-    line: Line | None = None
-    scales: Scales | None = None
-    recent: tuple[int, ...] = ()
-    recent_steps: tuple[int, ...] = ()
-    last: tuple[float, ...] = ()
-    is_open: bool = False
-    calm: int = 0
-    rang: int = 0
-    is_slow: bool = False
-    former: Former | None = None
-
-
-class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """Signed distance of a value from its baseline, and what follows from it.
-
-    Attributes:
-        distance: robust standard deviations; infinite for a value that is not finite.
-        limit: how far is too far for this signal now.
-        alarms: some clock rang; `clock`: the quickest that did.
-        direction: "rise", "drop", "not finite", or "" without an alarm.
-        sigma: the scale used; infinite while too little is known.
-        is_shift: a lasting new level was recognized at this point.
-        fate, error, is_home: for `learn`.
-    """
-
-    distance: float
-    expected: float
-    limit: float
-    alarms: bool
-    sigma: float
-    clock: Clock = ""
-    direction: str = ""
-    is_shift: bool = False
-    fate: Fate = ""
-    error: float | None = None
-    is_home: bool = False
-
-
-class Detector(Protocol):
-    """What judges need of a detector. State is a value; the detector is its own configuration."""
-
-    def init(self) -> Window: ...
-
-    def score(self, window: Window, step: int, observation: Observation) -> Score:
-        """Distance of a value from what was learned. Never learns."""
-        ...
-
-    def learn(self, window: Window, step: int, observation: Observation, *, score: Score) -> Window:
-        """The window after a committed, credible point. Never scores."""
-        ...
-
-    def note(self, window: Window, step: int, observation: Observation, *, score: Score) -> Window:
-        """The window after a point that must not be learned."""
-        ...
-
-    def forget_after(self, window: Window, step: int) -> Window:
-        """The baseline as it was when `step` was the last step."""
-        ...
 
 
 class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -149,8 +55,8 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     settle_at_last: int = 16
     patience: int = 32
 
-    def init(self) -> Window:
-        return Window()
+    def init(self, observation: Observation) -> Window:
+        return Window(signal=observation.signal, peers=observation.peers)
 
     def is_ready(self, window: Window) -> bool:
         """Whether enough is learned to alarm."""
@@ -167,34 +73,35 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         return window.recent_steps, tuple(one / GRAIN for one in window.recent)
 
     def score(self, window: Window, step: int, observation: Observation) -> Score:
-        value, signal = observation.value - observation.offset, observation.signal
+        value = observation.value
         if not math.isfinite(value):
             return Score(
                 distance=math.inf, expected=math.nan, limit=0.0, alarms=True, sigma=0.0,
                 clock="point", direction="not finite",
             )  # fmt: skip
-        window = self._fitted(window, observation)
         if window.line is None or window.scales is None:
             score = Score(
                 distance=0.0, expected=observation.value, limit=0.0, alarms=False, sigma=math.inf
             )
-            return self._settle(window, step, value, observation, score)
+            return self._settle(window, step, observation, score)
         line, scales = window.line, window.scales
-        distance, expected, thinner = told.distance(line, scales, step, value, observation.count)
+        distance, expected, thinner = told.distance(
+            line, scales, step, value, observation.count, observation.foretold
+        )
         is_home = self._is_home(window, step, value, observation.count, distance)
         if is_home:
             distance = 0.0
         clock: Clock = ""
         if self.is_ready(window):
-            clock = self._clock(window, value, distance, observation)
+            clock = self._clock(window, value, distance)
         direction = (
             "" if not clock else "drop" if clock in ("point", "pair") and distance < 0 else "rise"
         )
-        if direction not in signal.directions:
+        if direction not in window.signal.directions:
             clock, direction = "", ""
         score = Score(
             distance=distance,
-            expected=expected + observation.offset,
+            expected=expected,
             limit=scales.limit,
             alarms=clock != "",
             sigma=scales.sigma * thinner,
@@ -203,10 +110,9 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             error=abs(value - expected) / thinner,
             is_home=is_home,
         )
-        return self._settle(window, step, value, observation, score)
+        return self._settle(window, step, observation, score)
 
     def learn(self, window: Window, step: int, observation: Observation, *, score: Score) -> Window:
-        window = self._fitted(window, observation)
         noted = self.note(window, step, observation, score=score)
         if not score.fate:
             if not math.isfinite(score.distance):
@@ -218,12 +124,12 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         match score.fate:
             case "home":
                 assert window.former is not None
-                return self._begin(noted, window.former.blocks, observation, former=None)
+                return self._begin(noted, window.former.blocks, former=None)
             case "stranger":
                 return _with(noted, strangers=(*window.strangers, block))
             case "shift" | "forced":
-                return self._shift(noted, window, block, observation)
-        return self._extend(noted, block, observation, rings=score.clock == "slow")
+                return self._shift(noted, window, block)
+        return self._extend(noted, block, rings=score.clock == "slow")
 
     def note(self, window: Window, step: int, observation: Observation, *, score: Score) -> Window:
         opens = window.is_open or score.alarms
@@ -231,12 +137,11 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         rang = window.rang + score.alarms
         if not math.isfinite(score.distance):
             return _with(window, is_open=True, calm=0, rang=rang)
-        value = observation.value - observation.offset
         noted = _with(
             window,
             recent=(*window.recent, told.grains(score.distance, self.clip))[-32:],
             recent_steps=(*window.recent_steps, step)[-32:],
-            last=(*window.last, value)[-4:],
+            last=(*window.last, observation.value)[-4:],
             is_open=opens,
             calm=calm,
             rang=rang,
@@ -253,24 +158,25 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         if not blocks and former is not None:
             blocks, former = tuple(one for one in former.blocks if one.last <= step), None
         kept = sum(at <= step for at in window.recent_steps)
-        return Window(
-            blocks=blocks,
-            trace=tuple(one for one in window.trace if one[0] <= step),
-            recent=window.recent[:kept],
-            recent_steps=window.recent_steps[:kept],
-            former=former,
+        return self._fit(
+            Window(
+                signal=window.signal,
+                peers=window.peers,
+                blocks=blocks,
+                points=tuple(point for point in window.points if point.step <= step),
+                strangers=tuple(block for block in window.strangers if block.last <= step),
+                trace=tuple(one for one in window.trace if one[0] <= step),
+                recent=window.recent[:kept],
+                recent_steps=window.recent_steps[:kept],
+                former=former,
+            )
         )
 
-    def _fitted(self, window: Window, observation: Observation) -> Window:
-        return window if window.line is not None else self._fit(window, observation)
-
-    def _clock(
-        self, window: Window, value: float, distance: float, observation: Observation
-    ) -> Clock:
+    def _clock(self, window: Window, value: float, distance: float) -> Clock:
         assert window.line is not None
         assert window.scales is not None
         line, scales = window.line, window.scales
-        signal = observation.signal
+        is_loss = window.signal.is_loss
         near = math.ceil(self.lasting * scales.limit * GRAIN)
         now = told.grains(distance, self.clip)
         found: Clock = ""
@@ -280,13 +186,13 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             sign = 1 if now > 0 else -1
             if sign * now >= near and any(sign * one >= near for one in window.recent[-4:]):
                 found = "pair"
-        if found and distance < 0 and signal.is_loss and len(window.last) == 4:
+        if found and distance < 0 and is_loss and len(window.last) == 4:
             # Decay makes a loss fall faster than its line; a drop is abrupt.
             edge = told.middle(sorted(window.last)) - 0.5 * scales.limit * scales.sigma
             found = found if value <= edge else ""
-        if found or window.is_open or not signal.is_loss:
+        if found or window.is_open or not is_loss:
             return found
-        enough = self.least * abs(line.now + observation.offset)
+        enough = self.least * abs(line.now)
         for clock, count in _AVERAGES:
             if len(window.recent) < count - 1:
                 continue
@@ -305,17 +211,19 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         there, _, _ = told.distance(former.line, former.scales, step, value, count)
         return abs(there) < self.lasting * former.scales.limit
 
-    def _settle(
-        self, window: Window, step: int, value: float, observation: Observation, score: Score
-    ) -> Score:
+    def _settle(self, window: Window, step: int, observation: Observation, score: Score) -> Score:
         """What becomes of the block that this point completes, if it completes one."""
         if len(window.points) < SIZE - 1:
             return score
         points = (*window.points, _point(step, observation, score))
         if window.former is not None and sum(one.is_home for one in points) >= SIZE // 2:
             return _with(score, fate="home")
-        if not self.is_ready(window) or not self._is_sick(window, points, observation):
-            return self._look_slowly(window, points, observation, _with(score, fate="learned"))
+        if not self.is_ready(window) or not self._is_sick(window, points):
+            score = _with(score, fate="learned")
+            # A mixture that changes moves the level of a total; its domains have slow clocks.
+            if observation.foretold is not None:
+                return score
+            return self._look_slowly(window, points, score)
         assert window.line is not None
         assert window.scales is not None
         block = told.summarize(points, 0, clip=self.clip)
@@ -324,29 +232,27 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             return _with(score, fate="shift", is_shift=True)
         return _with(score, fate="forced" if len(strangers) >= self.settle_at_last else "stranger")
 
-    def _is_sick(self, window: Window, points: tuple[Point, ...], observation: Observation) -> bool:
+    def _is_sick(self, window: Window, points: tuple[Point, ...]) -> bool:
         assert window.scales is not None
         high = sum(point.distance >= 4.0 for point in points)
         low = sum(point.distance <= -window.scales.limit for point in points)
         total = sum(told.grains(point.distance, self.clip) for point in points)
-        lasts = observation.signal.is_loss and total >= 4.5 * window.scales.eight * GRAIN
+        lasts = window.signal.is_loss and total >= 4.5 * window.scales.eight * GRAIN
         return high >= self.sick or low >= self.sick or lasts
 
-    def _look_slowly(
-        self, window: Window, points: tuple[Point, ...], observation: Observation, score: Score
-    ) -> Score:
+    def _look_slowly(self, window: Window, points: tuple[Point, ...], score: Score) -> Score:
         """The slow clock: at each 32nd learned point of a loss."""
-        if not observation.signal.is_loss or (_number(window.blocks) + 1) % told.PER_SCALE:
+        if not window.signal.is_loss or (_number(window.blocks) + 1) % told.PER_SCALE:
             return score
         if not self.is_ready(window) or window.is_open or window.is_slow or score.alarms:
             return score
         level = _level_of_four(window.blocks, points)
-        rise, limit = self._rise(window, level, observation.offset)
+        rise, limit = self._rise(window, level)
         if rise < limit:
             return score
         return _with(score, alarms=True, clock="slow", direction="rise")
 
-    def _rise(self, window: Window, level: float, offset: float) -> tuple[float, float]:
+    def _rise(self, window: Window, level: float) -> tuple[float, float]:
         """How far a level of 32 points stands above the best one, and how far is too far."""
         levels = [one for _, one in window.trace]
         if len(levels) < 3:
@@ -356,27 +262,23 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         spread = told.MAD_TO_SIGMA * told.middle(steps) / math.sqrt(2.0)
         spread = max(spread, 0.3 * window.scales.noise)
         best = min(levels)
-        limit = max(window.scales.limit * spread, self.least * abs(best + offset), 1e-12)
+        limit = max(window.scales.limit * spread, self.least * abs(best), 1e-12)
         return level - best, limit
 
-    def _extend(
-        self, window: Window, block: Block, observation: Observation, *, rings: bool
-    ) -> Window:
+    def _extend(self, window: Window, block: Block, *, rings: bool) -> Window:
         window = _with(window, blocks=(*window.blocks, block)[-told.KEPT :], strangers=())
         if block.number % told.PER_SCALE == 0 and len(window.blocks) >= told.PER_SCALE:
             levels = sorted(one.level for one in window.blocks[-told.PER_SCALE :])
             level = 0.5 * (levels[1] + levels[2])
             is_slow = rings
             if window.is_slow and not rings:
-                rise, limit = self._rise(window, level, observation.offset)
+                rise, limit = self._rise(window, level)
                 is_slow = rise >= 0.5 * limit
             trace = (*window.trace, (block.last, level))[-TRACE:]
             window = _with(window, trace=trace, is_slow=is_slow)
-        return self._fit(window, observation)
+        return self._fit(window)
 
-    def _shift(
-        self, noted: Window, window: Window, block: Block, observation: Observation
-    ) -> Window:
+    def _shift(self, noted: Window, window: Window, block: Block) -> Window:
         """The strangers are the new baseline; noise is believed to be what it was."""
         assert window.line is not None
         assert window.scales is not None
@@ -388,13 +290,12 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         former = noted.former or Former(
             blocks=window.blocks, line=window.line, scales=window.scales, left=self.patience
         )
-        return self._begin(noted, tuple(fresh), observation, former=former)
+        return self._begin(noted, tuple(fresh), former=former)
 
     def _begin(
         self,
         window: Window,
         blocks: tuple[Block, ...],
-        observation: Observation,
         *,
         former: Former | None,
     ) -> Window:
@@ -403,13 +304,14 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         blocks = tuple(_with(one, number=at + number) for at, one in enumerate(blocks, start=1))
         return self._fit(
             Window(
+                signal=window.signal,
+                peers=window.peers,
                 blocks=blocks,
                 recent_steps=window.recent_steps[-1:],
                 recent=(0,) * len(window.recent_steps[-1:]),
                 last=window.last,
                 former=former,
-            ),
-            observation,
+            )
         )
 
     def _close(self, window: Window) -> Window:
@@ -417,18 +319,17 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         quiet = _with(window, is_open=False, rang=0, recent=(0,) * len(window.recent))
         return _with(quiet, trace=()) if window.rang >= self.sick else quiet
 
-    def _fit(self, window: Window, observation: Observation) -> Window:
+    def _fit(self, window: Window) -> Window:
         """The window with a line through its blocks, and scales where they are due."""
         blocks, scales = window.blocks, window.scales
         if len(blocks) < 2:
             return window
-        is_loss = observation.signal.is_loss
+        is_loss = window.signal.is_loss
         if scales is None or len(blocks) <= told.NEAR or blocks[-1].number % told.PER_SCALE == 0:
             scales = told.measure(
                 _up_to_scale(blocks),
-                told.limits_for(self.steps_per_false_alarm),
-                floor=observation.signal.floor,
-                base=observation.offset,
+                told.limits_for(self.steps_per_false_alarm * window.peers),
+                floor=window.signal.floor,
                 is_loss=is_loss,
             )
         return _with(
@@ -448,7 +349,7 @@ def _up_to_scale(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
 def _point(step: int, observation: Observation, score: Score) -> Point:
     return Point(
         step=step,
-        value=observation.value - observation.offset,
+        value=observation.value,
         count=observation.count,
         error=score.error,
         distance=score.distance,

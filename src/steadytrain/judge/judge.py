@@ -31,13 +31,15 @@ from steadytrain.events import (
     RunBegan,
     StepRecord,
 )
-from steadytrain.judge.detectors import Duo, Score, Window
+from steadytrain.judge.clocks import Clocks
+from steadytrain.judge.detectors import Score, Window
 from steadytrain.judge.diagnosis import Evidence, diagnose
 from steadytrain.judge.incidents import Case, announce, find_onset, grow_case, open_case
 from steadytrain.judge.ladder import Ladder, Place
 from steadytrain.judge.outcome import Verification
+from steadytrain.judge.votes import foretell, vote
 from steadytrain.ranges import Ranges, overlaps
-from steadytrain.signals import GRAD_NORM, LOSS, Observation, lr_ratio, observe
+from steadytrain.signals import Observation, lr_ratio, observe
 
 RECENT = 64
 """Steps remembered one by one: more than any onset or evidence reaches back. [steps]"""
@@ -123,7 +125,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
     Source: gate_sigmas 12: twice the alarm; the other constants are guesses, LOG.md 2026-11-24.
     """
 
-    detector: Duo = Duo()
+    detector: Clocks = Clocks(steps_per_false_alarm=100_000.0)
     ladder: Ladder = Ladder()
     verification: Verification = Verification()
     near: float = 3.0
@@ -184,15 +186,18 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
     def _step(self, state: State, record: StepRecord) -> Conclusion:
         if record.step <= state.step:
             return self._repeat(state, record)
-        observations = observe(record, state.domains)
+        observations = foretell(
+            observe(record, state.domains), state.windows, self.detector, record.step
+        )
         scores = tuple(self._score(state, record.step, seen) for seen in observations)
-        alarms = _alarms(record, observations, scores)
-        opens = _opens(observations, scores)
+        voted = vote(observations, scores, state.windows)
+        alarms = _alarms(record, observations, voted)
+        opens = _opens(observations, voted)
         learns = record.committed and _is_calm(state.case, opens=opens)
-        settle = self.detector.learn if learns else self._note
+        settle = self.detector.learn if learns else self.detector.note
         windows = dict(state.windows)
         for seen, score in zip(observations, scores, strict=True):
-            window = windows.get(seen.name, self.detector.init())
+            window = windows.get(seen.name) or self.detector.init(seen)
             windows[seen.name] = settle(window, record.step, seen, score=score)
         remembered = Seen(
             step=record.step,
@@ -474,32 +479,20 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         return state, ()
 
     def _score(self, state: State, step: int, seen: Observation) -> Score:
-        window = state.windows.get(seen.name, self.detector.init())
+        window = state.windows.get(seen.name) or self.detector.init(seen)
         return self.detector.score(window, step, seen)
 
-    def _note(self, window: Window, step: int, seen: Observation, *, score: Score) -> Window:
-        return self.detector.note(window, step, score=score)
-
     def _onset(self, state: State, step: int, alarms: tuple[Alarm, ...]) -> int:
-        histories = tuple(
-            (state.windows[alarm.signal].score_steps, state.windows[alarm.signal].scores)
-            for alarm in alarms
-        )
+        histories = tuple(self.detector.distances(state.windows[alarm.signal]) for alarm in alarms)
         return find_onset(histories, step, near=self.near, reach=self.reach)
 
     def _limit(self, state: State, name: str, absolute: float, relative: float) -> float | None:
         window = state.windows.get(name)
-        if window is None or len(window.values) < self.detector.burn_in:
+        forecast = self.detector.forecast(window, state.step + 1) if window is not None else None
+        if forecast is None:
             return None
-        level = Observation(
-            name=name,
-            value=window.values[-1],
-            count=window.counts[-1],
-            signal=LOSS if name == "loss" else GRAD_NORM,
-        )
-        score = self.detector.score(window, state.step + 1, level)
-        room = max(self.gate_sigmas * score.sigma, absolute, relative * abs(score.expected))
-        return score.expected + room
+        expected, sigma = forecast
+        return expected + max(self.gate_sigmas * sigma, absolute, relative * abs(expected))
 
     def _label(self, state: State) -> State:
         """Move the mark up to which the run is known to be healthy."""
@@ -525,7 +518,7 @@ def _with(state: State, **changes: Any) -> State:
     return msgspec.structs.replace(state, **changes)
 
 
-def _rewind(state: State, step: int, detector: Duo) -> State:
+def _rewind(state: State, step: int, detector: Clocks) -> State:
     return _with(
         state,
         step=min(state.step, step),
@@ -550,9 +543,9 @@ def _alarms(
     record: StepRecord, observations: tuple[Observation, ...], scores: tuple[Score, ...]
 ) -> tuple[Alarm, ...]:
     return tuple(
-        _alarm(record, seen, score, _direction(seen, score))
+        _alarm(record, seen, score, score.direction)
         for seen, score in zip(observations, scores, strict=True)
-        if score.alarms and math.isfinite(seen.signal.alone)
+        if score.alarms and seen.signal.alone is not None
     )
 
 
@@ -568,17 +561,11 @@ def _alarm(record: StepRecord, seen: Observation, score: Score, direction: Any) 
     )
 
 
-def _direction(seen: Observation, score: Score) -> str:
-    if not math.isfinite(seen.value):
-        return "not finite"
-    return "rise" if score.distance > 0 else "drop"
-
-
 def _opens(observations: tuple[Observation, ...], scores: tuple[Score, ...]) -> bool:
     """Whether this step's alarms make an incident: one loss, one very far signal, or two kinds."""
     kinds = set()
     for seen, score in zip(observations, scores, strict=True):
-        if not score.alarms or not math.isfinite(seen.signal.alone):
+        if not score.alarms or seen.signal.alone is None:
             continue
         if not math.isfinite(seen.value):
             return True

@@ -288,7 +288,9 @@ def _label_tails(noise: Array, found: list[Event]) -> list[Event]:
     for event in found:
         taken[event.first : event.last + 1] = True
     odd = np.flatnonzero((np.abs(noise) >= 5 * sigma) & ~taken)
-    return [Event(first=at, last=at, kind="rise", label="batch", scored=False) for at in odd.tolist()]
+    return [
+        Event(first=at, last=at, kind="rise", label="batch", scored=False) for at in odd.tolist()
+    ]
 
 
 def _put_not_finite(chance: np.random.Generator, loss: Array, found: list[Event]) -> list[Event]:

@@ -206,9 +206,7 @@ def draw_line(blocks: Sequence[Block], slope: float, *, is_loss: bool) -> Line:
     )
 
 
-def measure(
-    blocks: Sequence[Block], limits: Limits, *, floor: float, base: float = 0.0, is_loss: bool
-) -> Scales:
+def measure(blocks: Sequence[Block], limits: Limits, *, floor: float, is_loss: bool) -> Scales:
     """Noise, tails and long slope of the last blocks. Needs two of them.
 
     limit = what extreme values of the last 64 blocks foretell: their largest distances follow a
@@ -217,7 +215,6 @@ def measure(
 
     Args:
         floor: smallest credible noise: share of a loss's level, absolute for anything else.
-        base: what was subtracted from a loss before it came here.
 
     Source: Gumbel 1958; quantiles, not moments, so that a rare hard batch does not stretch it.
     """
@@ -231,7 +228,7 @@ def measure(
         widths = sorted(block.width for block in blocks[-NEAR:])
         noise = YOUNG * WIDTH_TO_SIGMA * middle(widths)
     gaps = [block.gap for block in blocks[-2:] if block.gap > 0]
-    share = floor * abs(blocks[-1].level + base) if is_loss else floor
+    share = floor * abs(blocks[-1].level) if is_loss else floor
     sigma = max(noise, share, 0.75 * min(gaps, default=0.0), 1e-12)
     totals = [block.total for block in recent if block.total is not None]
     eight, thirty_two = _sums(totals)
@@ -247,13 +244,23 @@ def measure(
 
 
 def distance(
-    line: Line, scales: Scales, step: float, value: float, count: float
+    line: Line,
+    scales: Scales,
+    step: float,
+    value: float,
+    count: float,
+    foretold: float | None = None,
 ) -> tuple[float, float, float]:
     """(signed distance from the band in sigmas, middle of the band, widening of a thin step).
 
     Noise ~ 1 / sqrt(sequences): a step with fewer of them than usual is that much noisier.
+
+    Args:
+        foretold: what else would be no news; the band reaches as far.
     """
     low, high, expected = line.band(step, scales.noise)
+    if foretold is not None:
+        low, high = min(low, foretold), max(high, foretold)
     thinner = math.sqrt(max(1.0, scales.count / count))
     beyond = value - high if value > high else value - low if value < low else 0.0
     return beyond / (scales.sigma * thinner), expected, thinner

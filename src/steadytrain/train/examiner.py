@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from steadytrain.events import BatchExamined, ExaminedSequence, Incident
 from steadytrain.ranges import Ranges, from_members
-from steadytrain.stats.rolling import MAD_TO_SIGMA
+from steadytrain.stats.blocks import MAD_TO_SIGMA
 from steadytrain.text import lint
 from steadytrain.train.feed import Feed
 from steadytrain.train.losses import sequence_sums, token_losses
