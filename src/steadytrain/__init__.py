@@ -15,16 +15,19 @@ from steadytrain.errors import (
 )
 from steadytrain.judge.judge import Judge
 from steadytrain.replay import replay
+from steadytrain.watch import Finding, Watch
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CheckpointError",
     "FeedError",
+    "Finding",
     "JournalError",
     "Judge",
     "SettingError",
     "SteadytrainError",
+    "Watch",
     "__version__",
     "replay",
 ]

@@ -37,7 +37,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
 
     def natural(self, value: float) -> float:
         """A watched value in the units that people read: a logarithm undone."""
-        if self.is_loss or not math.isfinite(value):
+        if self.is_loss or self.unit == "nats" or not math.isfinite(value):
             return value
         return 2.0 ** min(value, 1000.0) if self.unit == "log2" else math.exp(min(value, 700.0))
 
@@ -64,6 +64,14 @@ UPDATE = Signal(
     alone=math.log(4.0),
 )
 """Doubles before loss and gradient norm do (Marin 32B); alone, twice the double is news."""
+
+ATTENTION_LOGIT = Signal(
+    unit="ln", directions=("rise",), floor=0.06, is_loss=False, alone=math.log(4.0)
+)
+"""Largest attention logit: grows without bound before a divergence; QK-clip cuts at 100."""
+
+LOGSUMEXP = Signal(unit="nats", directions=("rise",), floor=0.1, is_loss=False, alone=8.0)
+"""Mean log of the softmax's denominator: what z-loss holds near 0 (PaLM)."""
 
 LOSS_SCALE = Signal(unit="log2", directions=("drop",), floor=1.0, is_loss=False, alone=12.0)
 
@@ -106,7 +114,7 @@ def observe(record: StepRecord, domains: tuple[str, ...]) -> tuple[Observation, 
     found = [msgspec.structs.replace(seen, peers=len(losses)) for seen in found]
     sequences = sum(record.sequences)
     for name, value, signal in (
-        ("grad norm", _log(record.grad_norm), GRAD_NORM),
+        ("grad norm", log(record.grad_norm), GRAD_NORM),
         ("update", _log_ratio(record.update, record.lr_planned), UPDATE),
         ("loss scale", _log2(record.loss_scale), LOSS_SCALE),
         ("tokens/s", _log_ratio(sum(record.tokens), record.seconds), SPEED),
@@ -142,7 +150,8 @@ def _loss(
     )
 
 
-def _log(value: float | None) -> float | None:
+def log(value: float | None) -> float | None:
+    """Natural logarithm; NaN stays NaN, a negative value is one, and 0 is a gap."""
     if value is None:
         return None
     if math.isnan(value) or value < 0:
@@ -151,11 +160,11 @@ def _log(value: float | None) -> float | None:
 
 
 def _log2(value: float | None) -> float | None:
-    log = _log(value)
-    return None if log is None else log / math.log(2)
+    natural = log(value)
+    return None if natural is None else natural / math.log(2)
 
 
 def _log_ratio(value: float | None, base: float | None) -> float | None:
     if value is None or not base:
         return None
-    return _log(value / base)
+    return log(value / base)

@@ -82,6 +82,5 @@ class TestEveryDetector:
 
     def test_distances_carry_their_steps(self, detector):
         window = learned(detector, noisy(80))
-        steps, distances = detector.distances(window)
-        assert steps[-1] == 80
-        assert len(steps) == len(distances)
+        assert window.recent_steps[-1] == 80
+        assert len(window.recent_steps) == len(window.recent_distances)

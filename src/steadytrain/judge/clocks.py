@@ -68,10 +68,6 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             return None
         return window.line.band(step, window.scales.noise)[1], window.scales.sigma
 
-    def distances(self, window: Window) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """Steps and clipped distances of the last points. [robust standard deviations]"""
-        return window.recent_steps, tuple(one / GRAIN for one in window.recent)
-
     def score(self, window: Window, step: int, observation: Observation) -> Score:
         value = observation.value
         if not math.isfinite(value):

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from steadytrain.signals import Observation, Signal
-from steadytrain.stats.blocks import Block, Line, Point, Scales
+from steadytrain.stats.blocks import GRAIN, Block, Line, Point, Scales
 
 Clock = Literal["", "point", "pair", "eight", "thirty-two", "slow", "vote"]
 Fate = Literal["", "learned", "stranger", "shift", "forced", "home"]
@@ -55,6 +55,11 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     rang: int = 0
     is_slow: bool = False
     former: Former | None = None
+
+    @property
+    def recent_distances(self) -> tuple[float, ...]:
+        """Clipped distances of the last points. [robust standard deviations]"""
+        return tuple(one / GRAIN for one in self.recent)
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,10 +109,6 @@ class Detector(Protocol):
 
     def forecast(self, window: Window, step: int) -> tuple[float, float] | None:
         """(expected value, sigma) of a step to come; None while too little is known."""
-        ...
-
-    def distances(self, window: Window) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """Steps and clipped distances of the last points. [robust standard deviations]"""
         ...
 
     def forget_after(self, window: Window, step: int) -> Window:

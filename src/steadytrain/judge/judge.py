@@ -483,7 +483,8 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         return self.detector.score(window, step, seen)
 
     def _onset(self, state: State, step: int, alarms: tuple[Alarm, ...]) -> int:
-        histories = tuple(self.detector.distances(state.windows[alarm.signal]) for alarm in alarms)
+        windows = [state.windows[alarm.signal] for alarm in alarms]
+        histories = tuple((one.recent_steps, one.recent_distances) for one in windows)
         return find_onset(histories, step, near=self.near, reach=self.reach)
 
     def _limit(self, state: State, name: str, absolute: float, relative: float) -> float | None:

@@ -1,0 +1,145 @@
+"""Rings of one signal that belong together, under a name that is revised as evidence arrives."""
+
+import math
+from typing import Literal
+
+import msgspec
+
+from steadytrain.judge.detectors import Score, Window
+from steadytrain.signals import Observation
+
+Kind = Literal[
+    "outlier batch", "spike", "slow divergence", "drop", "level shift", "not finite", "stalled"
+]
+End = Literal["", "recovered", "new level", "rolled back"]
+
+NEAR = 3.0
+REACH = 8
+"""An onset is looked for so many points back, among those beyond `NEAR` sigmas."""
+
+
+class Episode(msgspec.Struct, frozen=True, kw_only=True):
+    """From the first odd point of a signal until calm returned.
+
+    Attributes:
+        onset: first step that looks affected; `first`, `last`: steps of the first and newest ring.
+        rings: points that rang.
+        value, expected, score, at: the farthest point: what was logged and what was expected, in
+            the signal's own units, their distance in sigmas, its step.
+        end: how it ended; "" while it lasts.
+    """
+
+    signal: str
+    kind: Kind
+    onset: int
+    first: int
+    last: int
+    rings: int
+    value: float
+    expected: float
+    score: float
+    at: int
+    end: End = ""
+
+
+def follow(
+    episode: Episode | None,
+    observation: Observation,
+    score: Score,
+    before: Window | None,
+    after: Window,
+    step: int,
+) -> Episode | None:
+    """The signal's episode after one more point; None while there is none.
+
+    One that has an end is over: the caller shows it and lets go of it.
+
+    Args:
+        score: after the vote.
+        before, after: the signal's window before and after this point.
+    """
+    if episode is None:
+        if not score.alarms and not score.is_shift:
+            return None
+        return _begin(observation, score, before, step)
+    if score.alarms:
+        episode = _grow(episode, observation, score, step)
+    if score.is_shift:
+        return _with(episode, kind="level shift", end="new level")
+    if score.fate == "forced":
+        return _with(episode, end="new level")
+    if not score.alarms and _is_over(episode, after, step):
+        return _with(episode, end="recovered")
+    return episode
+
+
+def _begin(observation: Observation, score: Score, before: Window | None, step: int) -> Episode:
+    return Episode(
+        signal=observation.name,
+        kind="level shift" if score.is_shift else _first_name(score),
+        onset=_onset(score, before, step),
+        first=step,
+        last=step,
+        rings=1,
+        value=observation.value,
+        expected=score.expected,
+        score=score.distance,
+        at=step,
+        end="new level" if score.is_shift else "",
+    )
+
+
+def _first_name(score: Score) -> Kind:
+    if score.direction == "not finite":
+        return "not finite"
+    if score.clock in ("eight", "thirty-two", "slow"):
+        return "slow divergence"
+    return "drop" if score.direction == "drop" else "outlier batch"
+
+
+def _grow(episode: Episode, observation: Observation, score: Score, step: int) -> Episode:
+    kind = episode.kind
+    name = _first_name(score)
+    if name == "not finite":
+        kind = "not finite"
+    elif kind in ("outlier batch", "slow divergence") and name == "outlier batch":
+        # A second point that rings by itself: no longer one batch, nor a creep.
+        kind = "spike"
+    grown = _with(episode, kind=kind, last=step, rings=episode.rings + 1)
+    if math.isfinite(score.distance) and abs(score.distance) <= abs(episode.score):
+        return grown
+    return _with(
+        grown, value=observation.value, expected=score.expected, score=score.distance, at=step
+    )
+
+
+def _is_over(episode: Episode, after: Window, step: int) -> bool:
+    if after.is_slow:
+        return False
+    # A vote is not known to the window, so its calm is counted here.
+    return not after.is_open and step - episode.last >= REACH
+
+
+def _onset(score: Score, before: Window | None, step: int) -> int:
+    """Where the odd points began that end at this step."""
+    if before is None or not math.isfinite(score.distance):
+        return step
+    steps = before.recent_steps
+    match score.clock:
+        case "eight":
+            return (*steps[-7:], step)[0]
+        case "thirty-two":
+            return (*steps[-31:], step)[0]
+        case "slow":
+            return min(before.trace, key=lambda one: one[1])[0] if before.trace else step
+    onset = step
+    sign = 1.0 if score.distance > 0 else -1.0
+    recent = list(zip(before.recent_steps, before.recent_distances, strict=True))[-REACH:]
+    for at, distance in reversed(recent):
+        if sign * distance < NEAR:
+            break
+        onset = at
+    return onset
+
+
+_with = msgspec.structs.replace
