@@ -20,7 +20,8 @@ meet a bare `NaN`. Fields at their default are left out, so a new field with a d
 
 import json
 import math
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -520,10 +521,12 @@ KINDS: tuple[type[Event], ...] = (
 """Every kind that a journal may hold. Adding one needs a golden line in tests/golden/events/."""
 
 
+NONFINITE_MARK = b'{"float":'
+"""Stands in a line that holds a NaN or an infinity."""
+
+
 class Codec:
     """Events to JSON bytes and back, non-finite floats included."""
-
-    nonfinite_mark: ClassVar[bytes] = b'{"float":'
 
     def __init__(self) -> None:
         self._encoder = msgspec.json.Encoder()
@@ -547,12 +550,22 @@ class Codec:
         Raises:
             msgspec.DecodeError: not JSON, or not an event of KINDS.
         """
-        if self.nonfinite_mark in line:
+        if NONFINITE_MARK in line:
             plain = json.loads(line, object_hook=_read_nonfinite)
             event: Event = msgspec.convert(plain, self._union)
             return event
         decoded: Event = self._decoder.decode(line)
         return decoded
+
+    def decode_all(self, lines: Sequence[bytes]) -> list[Event]:
+        """`decode` of many lines, without a call of ours for each.
+
+        Raises:
+            msgspec.DecodeError: a line is not JSON, or not an event of KINDS.
+        """
+        if any(NONFINITE_MARK in line for line in lines):
+            return [self.decode(line) for line in lines]
+        return list(map(self._decoder.decode, lines))
 
 
 def _spell_nonfinite(plain: Any) -> Any:
@@ -574,3 +587,4 @@ def _read_nonfinite(plain: dict[str, Any]) -> Any:
 _codec = Codec()
 encode = _codec.encode
 decode = _codec.decode
+decode_all = _codec.decode_all
