@@ -1,4 +1,4 @@
-"""The command line: `steadytrain demo | run | replay | report | lint | doctor`.
+"""The command line: `steadytrain demo | run | analyze | replay | report | lint | doctor`.
 
 Imports stand inside the commands, so that `steadytrain --help` and the torch-free commands are
 quick and work where torch is not installed.
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from steadytrain import __version__
-from steadytrain.errors import SteadytrainError
+from steadytrain.errors import SettingError, SteadytrainError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_run(commands)
+    _add_analyze(commands)
     _add_replay(commands)
     _add_report(commands)
     _add_lint(commands)
@@ -88,6 +89,31 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="never call a rank hung before so long without progress (60)",
     )
     run.set_defaults(action=_run)
+
+
+def _add_analyze(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    analyze = commands.add_parser(
+        "analyze", help="find what went wrong in the log of any run, whatever tool wrote it"
+    )
+    analyze.add_argument("paths", nargs="+", metavar="PATH", help="log files, folders, patterns")
+    analyze.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="NAME=TAG",
+        help="take this series as loss, grad_norm, lr, update, tokens_per_second or as the loss of "
+        "a domain NAME, whatever it is called",
+    )
+    analyze.add_argument(
+        "--steps-per-false-alarm",
+        type=float,
+        default=30_000.0,
+        metavar="N",
+        help="about one false alarm in so many calm rows (30000)",
+    )
+    analyze.add_argument("--json", action="store_true", help="print one JSON object a run")
+    analyze.add_argument("--html", type=Path, metavar="FILE", help="write curves that zoom")
+    analyze.set_defaults(action=_analyze)
 
 
 def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -150,6 +176,52 @@ def _run(options: argparse.Namespace) -> int:
     return Supervisor(
         command, home=options.home, nproc=options.nproc, floor_seconds=options.hang_after
     ).run()
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    from steadytrain.analysis import analyze
+    from steadytrain.board.summary import summarize
+    from steadytrain.board.zoom import write_zoom
+    from steadytrain.errors import LogError
+    from steadytrain.readers.discovery import discover
+
+    given = _pairs(options.tag)
+    found = discover(options.paths)
+    analyses = []
+    refused = [f"{path}: {why}" for path, why in found.refused]
+    strangers = []
+    for run in found.runs:
+        try:
+            analyses.append(
+                analyze(run, given=given, steps_per_false_alarm=options.steps_per_false_alarm)
+            )
+        except LogError as error:
+            strangers.append((run.name, error))
+    if not analyses and strangers:
+        raise strangers[0][1]
+    refused += [f"{name}: it holds no training loss" for name, _ in strangers]
+    for one in refused:
+        print(f"steadytrain: left out: {one}", file=sys.stderr)
+    if not analyses:
+        return 2
+    for one in analyses:
+        print(json.dumps(one.plain()) if options.json else summarize(one))
+    if options.html is not None:
+        write_zoom(analyses, options.html)
+        print(f"curves: {options.html}", file=sys.stderr)
+    return 1 if any(one.troubles for one in analyses) else 0
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for one in given:
+        name, mark, tag = one.partition("=")
+        if not (name and mark and tag):
+            raise SettingError(
+                f"--tag {one!r} does not say which series is what. Write --tag loss=my_loss."
+            )
+        pairs[name] = tag
+    return pairs
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from steadytrain.errors import SettingError
 from steadytrain.judge.clocks import Clocks
@@ -45,9 +47,11 @@ class Finding:
             "stalled"; the name may be revised while the episode lasts.
         change: "began", "renamed" or "ended".
         signal: "loss", "loss:zh", "grad norm" and so on.
-        step: the step that says so; `onset`: the first one that looks affected.
+        step: the step that says so; `onset`: the first one that looks affected; `first`, `last`:
+            of the first and the newest ring.
         value, expected: of the farthest point so far, as logged.
         score: its signed distance. [robust standard deviations]
+        row, last_row: how many steps this watch had seen before `first` and `last`.
         end: how it ended: "recovered", "new level", "rolled back"; "" before.
     """
 
@@ -59,16 +63,20 @@ class Finding:
     value: float
     expected: float
     score: float
+    first: int
+    last: int
+    row: int
+    last_row: int
     end: End = ""
 
 
 class _Memory(msgspec.Struct, frozen=True, kw_only=True):
     """All that a watch remembers; plain data."""
 
+    row: int = 0
     step: int | None = None
     windows: dict[str, Window] = {}
     episodes: dict[str, Episode] = {}
-    slow_steps: int = 0
 
 
 class Watch:
@@ -153,12 +161,49 @@ class Watch:
             after = detector.learn(before, step, seen, score=score)
             windows[seen.name] = after
             was = episodes.pop(seen.name, None)
-            now = follow(was, seen, _heard(seen, told, was), before, after, step)
+            now = follow(
+                was, seen, _heard(seen, told, was), before, after, step=step, row=memory.row
+            )
             if now is not None and not now.end:
                 episodes[seen.name] = now
             found += _findings(was, now, seen.signal, step)
-        self._memory = _Memory(step=step, windows=windows, episodes=episodes)
+        self._memory = _Memory(row=memory.row + 1, step=step, windows=windows, episodes=episodes)
         return found
+
+    def update_many(
+        self, steps: NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]
+    ) -> list[Finding]:
+        """What `update` would say of each row, in order: the same findings, sooner.
+
+        Args:
+            steps: int64 of shape (N,).
+            columns: float64 of shape (N,), masked where nothing is known: "loss", "grad_norm",
+                "lr", "update", "attention_logit", "logsumexp", "tokens_per_second", "loss:zh",
+                "tokens:zh".
+        """
+        found: list[Finding] = []
+        lists = {name: _optional(column) for name, column in columns.items()}
+        plain = {name: column for name, column in lists.items() if ":" not in name}
+        domains = [name.removeprefix("loss:") for name in lists if name.startswith("loss:")]
+        nothing = [None] * len(steps)
+        for row, step in enumerate(steps.tolist()):
+            losses: dict[str, DomainLoss] = {}
+            for name in domains:
+                loss = lists[f"loss:{name}"][row]
+                tokens = lists.get(f"tokens:{name}", nothing)[row]
+                if loss is not None:
+                    losses[name] = loss if tokens is None else (loss, tokens)
+            given = {name: column[row] for name, column in plain.items()}
+            found += self.update(step, **({"loss": None} | given), domains=losses)
+        return found
+
+    def open_findings(self) -> list[Finding]:
+        """What is still going on, as it stands."""
+        memory = self._memory
+        return [
+            _finding(one, memory.windows[name].signal, "began", memory.step or 0)
+            for name, one in memory.episodes.items()
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         """All memory as plain data, for a checkpoint of the run."""
@@ -192,7 +237,13 @@ class Watch:
                      "ended", step)
             for name, one in memory.episodes.items()
         ]  # fmt: skip
-        return _Memory(step=step - 1, windows=windows), gone
+        return _Memory(row=memory.row, step=step - 1, windows=windows), gone
+
+
+def _optional(column: NDArray[np.float64]) -> list[float | None]:
+    """Values as Python numbers, None where masked."""
+    values: list[float | None] = np.ma.MaskedArray(column).tolist()
+    return values
 
 
 def _heard(seen: Observation, score: Score, was: Episode | None) -> Score:
@@ -230,6 +281,10 @@ def _finding(episode: Episode, signal: Signal, change: Change, step: int) -> Fin
         value=signal.natural(episode.value),
         expected=signal.natural(episode.expected),
         score=episode.score,
+        first=episode.first,
+        last=episode.last,
+        row=episode.row,
+        last_row=episode.last_row,
         end=episode.end if change == "ended" else "",
     )
 

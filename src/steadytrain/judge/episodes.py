@@ -22,7 +22,8 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
     """From the first odd point of a signal until calm returned.
 
     Attributes:
-        onset: first step that looks affected; `first`, `last`: steps of the first and newest ring.
+        onset: first step that looks affected; `first`, `last`: steps of the first and newest ring;
+            `row`, `last_row`: their numbers among all points seen, which never repeat.
         rings: points that rang.
         value, expected, score, at: the farthest point: what was logged and what was expected, in
             the signal's own units, their distance in sigmas, its step.
@@ -34,6 +35,8 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
     onset: int
     first: int
     last: int
+    row: int
+    last_row: int
     rings: int
     value: float
     expected: float
@@ -48,7 +51,9 @@ def follow(
     score: Score,
     before: Window | None,
     after: Window,
+    *,
     step: int,
+    row: int,
 ) -> Episode | None:
     """The signal's episode after one more point; None while there is none.
 
@@ -61,25 +66,29 @@ def follow(
     if episode is None:
         if not score.alarms and not score.is_shift:
             return None
-        return _begin(observation, score, before, step)
+        return _begin(observation, score, before, step=step, row=row)
     if score.alarms:
-        episode = _grow(episode, observation, score, step)
+        episode = _grow(episode, observation, score, step=step, row=row)
     if score.is_shift:
         return _with(episode, kind="level shift", end="new level")
     if score.fate == "forced":
         return _with(episode, end="new level")
-    if not score.alarms and _is_over(episode, after, step):
+    if not score.alarms and _is_over(episode, after, row):
         return _with(episode, end="recovered")
     return episode
 
 
-def _begin(observation: Observation, score: Score, before: Window | None, step: int) -> Episode:
+def _begin(
+    observation: Observation, score: Score, before: Window | None, *, step: int, row: int
+) -> Episode:
     return Episode(
         signal=observation.name,
         kind="level shift" if score.is_shift else _first_name(score),
         onset=_onset(score, before, step),
         first=step,
         last=step,
+        row=row,
+        last_row=row,
         rings=1,
         value=observation.value,
         expected=score.expected,
@@ -97,7 +106,9 @@ def _first_name(score: Score) -> Kind:
     return "drop" if score.direction == "drop" else "outlier batch"
 
 
-def _grow(episode: Episode, observation: Observation, score: Score, step: int) -> Episode:
+def _grow(
+    episode: Episode, observation: Observation, score: Score, *, step: int, row: int
+) -> Episode:
     kind = episode.kind
     name = _first_name(score)
     if name == "not finite":
@@ -105,7 +116,7 @@ def _grow(episode: Episode, observation: Observation, score: Score, step: int) -
     elif kind in ("outlier batch", "slow divergence") and name == "outlier batch":
         # A second point that rings by itself: no longer one batch, nor a creep.
         kind = "spike"
-    grown = _with(episode, kind=kind, last=step, rings=episode.rings + 1)
+    grown = _with(episode, kind=kind, last=step, last_row=row, rings=episode.rings + 1)
     if math.isfinite(score.distance) and abs(score.distance) <= abs(episode.score):
         return grown
     return _with(
@@ -113,11 +124,11 @@ def _grow(episode: Episode, observation: Observation, score: Score, step: int) -
     )
 
 
-def _is_over(episode: Episode, after: Window, step: int) -> bool:
+def _is_over(episode: Episode, after: Window, row: int) -> bool:
     if after.is_slow:
         return False
     # A vote is not known to the window, so its calm is counted here.
-    return not after.is_open and step - episode.last >= REACH
+    return not after.is_open and row - episode.last_row >= REACH
 
 
 def _onset(score: Score, before: Window | None, step: int) -> int:

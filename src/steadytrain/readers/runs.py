@@ -51,9 +51,11 @@ class LoggedRun:
 
 
 class Reader(Protocol):
-    """A format. One frozen object without settings; found and tested by `tests/contracts`."""
+    """A format. One frozen object without settings; listed in `readers/discovery.py`, tested by
+    `tests/readers/test_contract.py`."""
 
-    format: str
+    @property
+    def format(self) -> str: ...
 
     def recognizes(self, path: Path, head: bytes) -> bool:
         """Whether this file is of this format, judged by its first 64 KiB, not by its name.
