@@ -19,44 +19,36 @@ from numpy.typing import NDArray
 Alarm = str | None
 
 
+def _name(distance: float, limit: float) -> Alarm:
+    """Direction of a distance beyond the limit, either way."""
+    if abs(distance) <= limit:
+        return None
+    return "rise" if distance > 0 else "drop"
+
+
 class Rule(Protocol):
     """Hears a run from its first point on."""
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm: ...
 
 
-class Ring:
-    """The last `size` values."""
-
-    def __init__(self, size: int) -> None:
-        self._slots = np.empty(size)
-        self.seen = 0
-
-    def push(self, value: float) -> None:
-        self._slots[self.seen % len(self._slots)] = value
-        self.seen += 1
-
-    @property
-    def values(self) -> NDArray[np.float64]:
-        return self._slots[: self.seen]
-
-    @property
-    def is_full(self) -> bool:
-        return self.seen >= len(self._slots)
+def _ring(size: int) -> deque[float]:
+    return deque(maxlen=size)
 
 
-class SkipStep:
-    """Not within 6 standard deviations above the mean of the last 128, for loss or gradient norm.
+class SixSigma:
+    """More than 6 standard deviations above the mean of the last 128, loss or gradient norm.
 
-    Asked as `z <= 6`, so one NaN fails each test until it has left the window; what was skipped is
-    learned all the same.
-
-    Source: OLMo-core, src/olmo_core/optim/skip_step_optimizer.py.
+    OLMo-core has it twice. The optimizer asks `z <= 6`, so a NaN rings until it has left the window
+    (its trainer would stop first); it starts at 64. The monitor asks for a full window and more
+    than 6, so a NaN makes it deaf as long. Both learn what they have called a spike.
+    Source: OLMo-core, src/olmo_core/optim/skip_step_optimizer.py and
+    src/olmo_core/train/callbacks/stability_monitor.py.
     """
 
-    def __init__(self, *, with_norm: bool = True) -> None:
-        self.with_norm = with_norm
-        self.losses, self.norms = Ring(128), Ring(128)
+    def __init__(self, *, monitors: bool, with_norm: bool) -> None:
+        self.monitors, self.with_norm = monitors, with_norm
+        self.losses, self.norms = _ring(128), _ring(128)
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
         is_bad = self._is_bad(self.losses, loss)
@@ -64,40 +56,18 @@ class SkipStep:
             is_bad |= self._is_bad(self.norms, grad_norm)
         return "rise" if is_bad else None
 
-    @staticmethod
-    def _is_bad(past: Ring, value: float) -> bool:
+    def _is_bad(self, past: deque[float], value: float) -> bool:
         is_bad = False
-        if past.seen + 1 >= 64:
+        if len(past) >= (128 if self.monitors else 63):
+            known = np.array(past)
             with np.errstate(invalid="ignore"):
-                distance = value - past.values.mean()
-                is_bad = not distance <= 6.0 * past.values.std(ddof=1)
-        past.push(value)
-        return is_bad
-
-
-class StabilityMonitor:
-    """Above mean + 6 standard deviations of a full window of 128; deaf while a NaN is in it.
-
-    Source: OLMo-core, src/olmo_core/train/callbacks/stability_monitor.py.
-    """
-
-    def __init__(self) -> None:
-        self.losses, self.norms = Ring(128), Ring(128)
-
-    def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
-        is_bad = self._is_bad(self.losses, loss)
-        if grad_norm is not None:
-            is_bad |= self._is_bad(self.norms, grad_norm)
-        return "rise" if is_bad else None
-
-    @staticmethod
-    def _is_bad(past: Ring, value: float) -> bool:
-        is_bad = False
-        if past.is_full:
-            with np.errstate(invalid="ignore"):
-                mean, deviation = past.values.mean(), past.values.std()
-            is_bad = bool(deviation >= 1e-10 and value > mean + 6.0 * deviation)
-        past.push(value)
+                deviation = known.std(ddof=0 if self.monitors else 1)
+                distance = value - known.mean()
+            if self.monitors:
+                is_bad = bool(deviation >= 1e-10 and distance > 6.0 * deviation)
+            else:
+                is_bad = not distance <= 6.0 * deviation
+        past.append(value)
         return is_bad
 
 
@@ -105,27 +75,24 @@ class KillLossSpike:
     """Five in a row at twice the mean of the last 100, or half of those above 10 after step 200.
 
     Outliers enter the mean that they are compared with.
-
     Source: llm-foundry, llmfoundry/callbacks/kill_loss_spike_callback.py.
     """
 
     def __init__(self) -> None:
-        self.losses, self.outliers = Ring(100), 0
+        self.losses, self.outliers = _ring(100), 0
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
         is_bad = False
-        if self.losses.is_full:
-            past = self.losses.values
-            self.outliers = self.outliers + 1 if loss >= 2.0 * past.mean() else 0
-            is_high = step >= 200 and int((past > 10.0).sum()) >= 50
-            is_bad = self.outliers > 4 or is_high
-        self.losses.push(loss)
+        if len(self.losses) >= 100:
+            known = np.array(self.losses)
+            self.outliers = self.outliers + 1 if loss >= 2.0 * known.mean() else 0
+            is_bad = self.outliers > 4 or (step >= 200 and int((known > 10.0).sum()) >= 50)
+        self.losses.append(loss)
         return "rise" if is_bad else None
 
 
 class TenfoldOfFirst:
     """At least 10 times the largest of the first 100; what is not finite is left to others.
-
     Source: Megatron-LM, megatron/core/rerun_state_machine.py, is_unexpectedly_large, with
     SPIKY_LOSS_FACTOR of pretrain_gpt.py.
     """
@@ -136,61 +103,47 @@ class TenfoldOfFirst:
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
         if not math.isfinite(loss):
             return None
-        if self.seen < 100:
-            self.seen += 1
+        self.seen += 1
+        if self.seen <= 100:
             self.largest = max(self.largest, abs(loss))
-            return None
         return "rise" if abs(loss) >= 10.0 * self.largest else None
 
 
 class FifthOfLast:
-    """A change by 20 % of the value before, up or down; NaN is no change, infinite is one.
+    """A change by 20 % of the value before; NaN is no change, infinite is one.
 
-    Source: Megatron-LM before commit 4dc6b715, is_spiky_loss.
+    Args:
+        calm: rises only, over the last value that was none: after a lasting rise it rings for ever.
+
+    Source: Megatron-LM before commit 4dc6b715, is_spiky_loss; calm: FlagScale,
+    flagscale/train/spiky_loss.py.
     """
 
-    def __init__(self) -> None:
-        self.last: float | None = None
-
-    def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
-        last, self.last = self.last, loss
-        if last is None or math.isnan(loss) or math.isnan(last):
-            return None
-        if math.isinf(loss) or math.isinf(last):
-            return "rise"
-        if abs(loss - last) / last < 0.2:
-            return None
-        return "rise" if loss > last else "drop"
-
-
-class FifthOfLastCalm:
-    """A rise by 20 % over the last value that was none: after a lasting rise it rings for ever.
-
-    Source: FlagScale, flagscale/train/spiky_loss.py.
-    """
-
-    def __init__(self) -> None:
-        self.last: float | None = None
+    def __init__(self, *, calm: bool) -> None:
+        self.calm = calm
+        self.last = math.nan
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
         last = self.last
-        if last is not None and not math.isnan(loss) and not math.isnan(last):
-            if math.isinf(loss) or math.isinf(last) or (loss - last) / last >= 0.2:
-                return "rise"
-        self.last = loss
-        return None
+        alarm = None
+        if math.isinf(last) or (math.isinf(loss) and not math.isnan(last)):
+            alarm = None if math.isnan(loss) else "rise"
+        elif not math.isnan(loss - last):
+            alarm = _name(loss - last, 0.2 * last)
+        if self.calm and alarm == "drop":
+            alarm = None
+        if not (self.calm and alarm):
+            self.last = loss
+        return alarm
 
 
 class ThreefoldOfTen:
     """Above the value before, and off the mean of the last 10 by twice that mean; or not finite.
-
-    A spike is not learned.
-
     Source: Lightning, src/lightning/fabric/utilities/spike.py, SpikeDetection.
     """
 
     def __init__(self) -> None:
-        self.past: deque[float] = deque(maxlen=10)
+        self.past = _ring(10)
         self.last = 0.0
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
@@ -207,9 +160,7 @@ class ThreefoldOfTen:
 class RatioToAverage:
     """More than 1.2 times the moving average of span 9, which spikes do not enter.
 
-    Off by default; the ratio is that of the comparison in which others were measured. One NaN makes
-    it silent for ever.
-
+    The ratio is a guess, it is off by default. One NaN makes it silent for ever.
     Source: metaseq, metaseq/trainer.py, skip_spike; pull requests 521 and 542.
     """
 
@@ -226,10 +177,7 @@ class RatioToAverage:
 
 
 class RunningZ:
-    """More than 3 standard deviations above the mean of 128 values, itself among them.
-
-    Sums are carried on: one NaN or infinity and it is dead.
-
+    """More than 3 deviations above the mean of 128 values, itself among them; dead after a NaN.
     Source: llm.c, llmc/outlier_detector.h; 3 is what its option -sl suggests.
     """
 
@@ -251,10 +199,7 @@ class RunningZ:
 
 
 class ZClip:
-    """More than 2.5 deviations above a moving average (.97), which learns the clipped value.
-
-    Dead after one NaN.
-
+    """More than 2.5 deviations above a moving average (.97) of clipped values; dead after a NaN.
     Source: github.com/bluorion-com/ZClip, zclip.py, mode zscore; arXiv 2504.02507. Its authors use
     it on gradient norms, to clip and not to tell.
     """
@@ -285,26 +230,25 @@ class ZClip:
 
 class RollingZ:
     """Distance from the mean of the last 100, in their standard deviations, beyond 3.
-
     Source: textbook.
     """
 
     def __init__(self) -> None:
-        self.past = Ring(100)
+        self.past = _ring(100)
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
         z = self.score(loss)
-        return None if abs(z) <= 3.0 else "rise" if z > 0 else "drop"
+        return _name(z, 3.0)
 
     def score(self, loss: float) -> float:
         """The distance; 0 before half a window, infinite for what is not finite."""
         if not math.isfinite(loss):
             return math.inf
         z = 0.0
-        if self.past.seen >= 50:
-            values = self.past.values
+        if len(self.past) >= 50:
+            values = np.array(self.past)
             z = float((loss - values.mean()) / max(values.std(ddof=1), 1e-12))
-        self.past.push(loss)
+        self.past.append(loss)
         return z
 
 
@@ -313,35 +257,30 @@ class RollingMedian:
 
     Args:
         floor: smallest deviation believed, as share of the median.
-
     Source: Hampel 1974; a floor of 0.3 %: facts of 57 public curves, the simple rule to beat.
     """
 
     def __init__(self, *, floor: float = 0.0) -> None:
         self.floor = floor
-        self.past = Ring(101)
+        self.past = _ring(101)
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
         if not math.isfinite(loss):
             return "rise"
-        alarm = self._compare(loss) if self.past.seen >= 50 else None
-        self.past.push(loss)
+        alarm = self._compare(loss) if len(self.past) >= 50 else None
+        self.past.append(loss)
         return alarm
 
     def _compare(self, loss: float) -> Alarm:
-        values = self.past.values
+        values = np.array(self.past)
         half = len(values) // 2
         median = np.partition(values, half)[half]
         mad = np.partition(np.abs(values - median), half)[half]
-        deviation = max(1.4826 * mad, self.floor * abs(median))
-        if abs(loss - median) <= 6.0 * deviation:
-            return None
-        return "rise" if loss > median else "drop"
+        return _name(loss - median, 6.0 * max(1.4826 * mad, self.floor * abs(median)))
 
 
 class AverageChart:
     """EWMA chart (lambda .2, limit 4) of the rolling z.
-
     Source: Roberts 1959.
     """
 
@@ -353,14 +292,11 @@ class AverageChart:
         if not math.isfinite(z):
             return "rise"
         self.average += 0.2 * (z - self.average)
-        if abs(self.average) <= 4.0 * math.sqrt(0.2 / 1.8):
-            return None
-        return "rise" if self.average > 0 else "drop"
+        return _name(self.average, 4.0 * math.sqrt(0.2 / 1.8))
 
 
 class PageHinkley:
     """Page-Hinkley test, both ways, of the rolling z; begins anew after an alarm.
-
     Source: Page 1954; constants (30, .005, 50, .9999) are the defaults of river.drift.PageHinkley.
     """
 
@@ -409,9 +345,12 @@ class Tail:
         if value > self.edge:
             self.peaks.append(value - self.edge)
             self._fit()
-        else:
-            self.limit = self._quantile()
         return False
+
+    @property
+    def limit(self) -> float:
+        rate = 1e-4 * self.seen / len(self.peaks)
+        return self.edge + self.scale / self.shape * (rate**-self.shape - 1)
 
     def _fit(self) -> None:
         peaks = np.array(self.peaks)
@@ -420,18 +359,8 @@ class Tail:
         above = np.geomspace(1e-4 / mean, max(2e-4 / mean, 2 * (mean - low) / low**2), 80)
         ratios = np.concatenate([below, above])
         shapes = np.log1p(np.outer(ratios, peaks)).mean(1)
-        fits = -np.log(shapes / ratios) - 1 - shapes
-        best = int(fits.argmax())
+        best = int((-np.log(shapes / ratios) - shapes).argmax())
         self.shape, self.scale = float(shapes[best]), float(shapes[best] / ratios[best])
-        if -math.log(mean) - 1 >= fits[best]:
-            self.shape, self.scale = 0.0, float(mean)
-        self.limit = self._quantile()
-
-    def _quantile(self) -> float:
-        rate = 1e-4 * self.seen / len(self.peaks)
-        if self.shape == 0.0:
-            return self.edge - self.scale * math.log(rate)
-        return self.edge + self.scale / self.shape * (rate**-self.shape - 1)
 
 
 class BiDSPOT:
@@ -440,21 +369,20 @@ class BiDSPOT:
     Never learns an anomaly, so it rings on after a level shift; a NaN makes it deaf for 20 points.
     The first 200 distances are for calibration. Source of 200: guess, the paper takes 1,000 or
     more, which many of these logs do not have.
-
     Source: Siffer et al., KDD 2017; q 1e-4, level .98, depth 20.
     """
 
     def __init__(self) -> None:
-        self.past = Ring(20)
+        self.past = _ring(20)
         self.first: list[float] = []
         self.tails: tuple[Tail, Tail] | None = None
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
         alarm = None
-        if self.past.is_full:
-            alarm = self._compare(loss - float(self.past.values.mean()))
+        if len(self.past) >= 20:
+            alarm = self._compare(loss - float(np.array(self.past).mean()))
         if alarm is None:
-            self.past.push(loss)
+            self.past.append(loss)
         return alarm
 
     def _compare(self, distance: float) -> Alarm:
@@ -472,13 +400,13 @@ class BiDSPOT:
 
 
 PEERS: dict[str, Callable[[], Rule]] = {
-    "OLMo-core SkipStep": SkipStep,
-    "OLMo-core SkipStep, loss": partial(SkipStep, with_norm=False),
-    "OLMo-core StabilityMonitor": StabilityMonitor,
+    "OLMo-core SkipStep": partial(SixSigma, monitors=False, with_norm=True),
+    "OLMo-core SkipStep, loss": partial(SixSigma, monitors=False, with_norm=False),
+    "OLMo-core StabilityMonitor": partial(SixSigma, monitors=True, with_norm=True),
     "llm-foundry KillLossSpike": KillLossSpike,
     "Megatron x10": TenfoldOfFirst,
-    "Megatron 20 %, old": FifthOfLast,
-    "FlagScale 20 %": FifthOfLastCalm,
+    "Megatron 20 %, old": partial(FifthOfLast, calm=False),
+    "FlagScale 20 %": partial(FifthOfLast, calm=True),
     "Lightning SpikeDetection": ThreefoldOfTen,
     "metaseq EWM 1.2": RatioToAverage,
     "llm.c z 3": RunningZ,

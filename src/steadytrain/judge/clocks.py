@@ -3,14 +3,14 @@
 import math
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from steadytrain.judge.detectors import Clock, Former, Score, Window
+from steadytrain.judge.detectors import TRACE, Clock, Former, Score, Window, look_ahead, skip_ahead
 from steadytrain.signals import Observation
 from steadytrain.stats import blocks as told
 from steadytrain.stats.blocks import GRAIN, SIZE, Block, Point
-
-TRACE = 32
-"""Levels of 32 points that the slow clock compares with. Source: "the best of the last 1,000"."""
+from steadytrain.stats.calm import Rules, Stretch
 
 
 class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -167,6 +167,31 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
                 former=former,
             )
         )
+
+    def skip(
+        self,
+        window: Window,
+        steps: NDArray[np.int64],
+        values: NDArray[np.float64],
+        counts: NDArray[np.float64] | None = None,
+        foretold: NDArray[np.float64] | None = None,
+    ) -> tuple[Window, Stretch] | None:
+        """The window after as many calm points as these begin with, 32 at a time.
+
+        The same window as `score` and `learn` would give point by point; None where the window is
+        not calm itself.
+        """
+        if not window.is_settled:
+            return None
+        signal = window.signal
+        rules = Rules(
+            limits=told.limits_for(self.steps_per_false_alarm * window.peers),
+            is_loss=signal.is_loss, floor=signal.floor, clip=self.clip, lasting=self.lasting,
+            least=self.least, sick=self.sick,
+        )  # fmt: skip
+        stretch = look_ahead(window, steps, values, counts, foretold, rules)
+        after = skip_ahead(window, stretch, steps, values)
+        return self._fit(_with(after, line=None, scales=None)), stretch
 
     def _clock(self, window: Window, value: float, distance: float) -> Clock:
         assert window.line is not None

@@ -7,12 +7,19 @@ back with the model by dropping what came later, to within one block.
 from typing import Literal, Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from steadytrain.signals import Observation, Signal
-from steadytrain.stats.blocks import GRAIN, Block, Line, Point, Scales
+from steadytrain.stats.blocks import GRAIN, KEPT, PER_SCALE, Block, Line, Point, Scales
+from steadytrain.stats.calm import Rules, Stretch, look
 
 Clock = Literal["", "point", "pair", "eight", "thirty-two", "slow", "vote"]
 Fate = Literal["", "learned", "stranger", "shift", "forced", "home"]
+
+
+TRACE = 32
+"""Levels of 32 points that the slow clock compares with. Source: "the best of the last 1,000"."""
 
 
 class Former(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +64,16 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     former: Former | None = None
 
     @property
+    def is_settled(self) -> bool:
+        """Nothing is open, everything is full, and a look at the scales is just over."""
+        if self.is_open or self.is_slow or self.strangers or self.points or self.former:
+            return False
+        if len(self.blocks) < KEPT or len(self.trace) < TRACE or len(self.recent) < TRACE:
+            return False
+        known = all(one.peak is not None and one.error is not None for one in self.blocks)
+        return known and self.blocks[-1].number % PER_SCALE == 0
+
+    @property
     def recent_distances(self) -> tuple[float, ...]:
         """Clipped distances of the last points. [robust standard deviations]"""
         return tuple(one / GRAIN for one in self.recent)
@@ -86,6 +103,63 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     fate: Fate = ""
     error: float | None = None
     is_home: bool = False
+
+
+def look_ahead(
+    window: Window,
+    steps: NDArray[np.int64],
+    values: NDArray[np.float64],
+    counts: NDArray[np.float64] | None,
+    foretold: NDArray[np.float64] | None,
+    rules: Rules,
+) -> Stretch:
+    """How much of these points is calm, as a settled window sees it."""
+    return look(
+        window.blocks,
+        np.array([level for _, level in window.trace]),
+        np.array(window.recent, dtype=np.int64),
+        steps,
+        values,
+        counts,
+        foretold,
+        rules,
+    )
+
+
+def skip_ahead(
+    window: Window, stretch: Stretch, steps: NDArray[np.int64], values: NDArray[np.float64]
+) -> Window:
+    """The window after the calm points of a stretch; line and scales are still those before it."""
+    count = stretch.num_calm
+    if not count:
+        return window
+    end = KEPT + count * PER_SCALE
+    columns = {name: stretch.blocks[name][end - KEPT : end].tolist() for name in _COLUMNS}
+    first = window.blocks[-1].number + count * PER_SCALE - KEPT + 1
+    blocks = tuple(
+        Block(
+            last=int(last), centre=centre, level=level, gap=gap, width=width, count=block_count,
+            number=first + at, error=error, peak=peak, total=int(total),
+        )
+        for at, (last, centre, level, gap, width, block_count, error, peak, total) in enumerate(
+            zip(*columns.values(), strict=True)
+        )
+    )  # fmt: skip
+    num = count * TRACE
+    ends = [at for at, _ in window.trace] + steps[TRACE - 1 : num : TRACE].tolist()
+    levels = stretch.trace[: TRACE + count].tolist()
+    return msgspec.structs.replace(
+        window,
+        blocks=blocks,
+        trace=tuple(zip(ends, levels, strict=True))[-TRACE:],
+        recent=tuple(stretch.grains[num : num + TRACE].tolist()),
+        recent_steps=tuple(steps[num - TRACE : num].tolist()),
+        last=tuple(values[num - 4 : num].tolist()),
+        calm=window.calm + num,
+    )
+
+
+_COLUMNS = ("last", "centre", "level", "gap", "width", "count", "error", "peak", "total")
 
 
 class Detector(Protocol):
