@@ -32,10 +32,6 @@ class Rule(Protocol):
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm: ...
 
 
-def _ring(size: int) -> deque[float]:
-    return deque(maxlen=size)
-
-
 class SixSigma:
     """More than 6 standard deviations above the mean of the last 128, loss or gradient norm.
 
@@ -48,7 +44,8 @@ class SixSigma:
 
     def __init__(self, *, monitors: bool, with_norm: bool) -> None:
         self.monitors, self.with_norm = monitors, with_norm
-        self.losses, self.norms = _ring(128), _ring(128)
+        self.losses: deque[float] = deque(maxlen=128)
+        self.norms: deque[float] = deque(maxlen=128)
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
         is_bad = self._is_bad(self.losses, loss)
@@ -79,7 +76,8 @@ class KillLossSpike:
     """
 
     def __init__(self) -> None:
-        self.losses, self.outliers = _ring(100), 0
+        self.losses: deque[float] = deque(maxlen=100)
+        self.outliers = 0
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
         is_bad = False
@@ -143,7 +141,7 @@ class ThreefoldOfTen:
     """
 
     def __init__(self) -> None:
-        self.past = _ring(10)
+        self.past: deque[float] = deque(maxlen=10)
         self.last = 0.0
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
@@ -178,6 +176,7 @@ class RatioToAverage:
 
 class RunningZ:
     """More than 3 deviations above the mean of 128 values, itself among them; dead after a NaN.
+
     Source: llm.c, llmc/outlier_detector.h; 3 is what its option -sl suggests.
     """
 
@@ -215,9 +214,8 @@ class ZClip:
             return None
         if len(self.first) < 25:
             self.first.append(value)
-            if len(self.first) == 25:
-                self.mean = sum(self.first) / 25
-                self.variance = sum((one - self.mean) ** 2 for one in self.first) / 25
+            self.mean = sum(self.first) / len(self.first)
+            self.variance = sum((one - self.mean) ** 2 for one in self.first) / len(self.first)
             return None
         deviation = math.sqrt(self.variance)
         z = (value - self.mean) / (deviation + 1e-6)
@@ -229,16 +227,13 @@ class ZClip:
 
 
 class RollingZ:
-    """Distance from the mean of the last 100, in their standard deviations, beyond 3.
-    Source: textbook.
-    """
+    """More than 3 standard deviations off the mean of the last 100. Source: textbook."""
 
     def __init__(self) -> None:
-        self.past = _ring(100)
+        self.past: deque[float] = deque(maxlen=100)
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
-        z = self.score(loss)
-        return _name(z, 3.0)
+        return _name(self.score(loss), 3.0)
 
     def score(self, loss: float) -> float:
         """The distance; 0 before half a window, infinite for what is not finite."""
@@ -262,27 +257,22 @@ class RollingMedian:
 
     def __init__(self, *, floor: float = 0.0) -> None:
         self.floor = floor
-        self.past = _ring(101)
+        self.past: deque[float] = deque(maxlen=101)
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
         if not math.isfinite(loss):
             return "rise"
-        alarm = self._compare(loss) if len(self.past) >= 50 else None
+        values, half = np.array(self.past), len(self.past) // 2
         self.past.append(loss)
-        return alarm
-
-    def _compare(self, loss: float) -> Alarm:
-        values = np.array(self.past)
-        half = len(values) // 2
+        if len(values) < 50:
+            return None
         median = np.partition(values, half)[half]
         mad = np.partition(np.abs(values - median), half)[half]
         return _name(loss - median, 6.0 * max(1.4826 * mad, self.floor * abs(median)))
 
 
 class AverageChart:
-    """EWMA chart (lambda .2, limit 4) of the rolling z.
-    Source: Roberts 1959.
-    """
+    """EWMA chart (lambda .2, limit 4) of the rolling z. Source: Roberts 1959."""
 
     def __init__(self) -> None:
         self.z, self.average = RollingZ(), 0.0
@@ -320,16 +310,12 @@ class PageHinkley:
         return "rise" if rise > drop else "drop"
 
     def _begin(self) -> None:
-        self.seen = 0
+        self.seen, self.lowest, self.highest = 0, math.inf, -math.inf
         self.mean = self.up = self.down = 0.0
-        self.lowest, self.highest = math.inf, -math.inf
 
 
 class Tail:
-    """One side of DSPOT: the value that is passed with probability 1e-4, from peaks over .98.
-
-    The generalised Pareto law is fitted by the likelihood along Grimshaw's one parameter.
-    """
+    """The value passed with probability 1e-4, from a Pareto law fitted to peaks over .98."""
 
     def __init__(self, first: NDArray[np.float64]) -> None:
         self.edge = float(np.quantile(first, 0.98))
@@ -367,54 +353,45 @@ class BiDSPOT:
     """Both tails of the distance to the mean of the last 20 that were no anomaly.
 
     Never learns an anomaly, so it rings on after a level shift; a NaN makes it deaf for 20 points.
-    The first 200 distances are for calibration. Source of 200: guess, the paper takes 1,000 or
-    more, which many of these logs do not have.
+    The first 200 distances calibrate it: a guess, the paper takes 1,000, which many logs lack.
     Source: Siffer et al., KDD 2017; q 1e-4, level .98, depth 20.
     """
 
     def __init__(self) -> None:
-        self.past = _ring(20)
+        self.past: deque[float] = deque(maxlen=20)
         self.first: list[float] = []
         self.tails: tuple[Tail, Tail] | None = None
 
     def update(self, step: int, loss: float, grad_norm: float | None) -> Alarm:
-        alarm = None
-        if len(self.past) >= 20:
-            alarm = self._compare(loss - float(np.array(self.past).mean()))
-        if alarm is None:
-            self.past.append(loss)
-        return alarm
-
-    def _compare(self, distance: float) -> Alarm:
+        distance = loss - sum(self.past) / max(1, len(self.past))
         if self.tails is not None:
             for tail, sign, name in zip(self.tails, (1, -1), ("rise", "drop"), strict=True):
                 if tail.hears(sign * distance):
                     return name
-            return None
-        if math.isfinite(distance):
+        elif len(self.past) == 20 and math.isfinite(distance):
             self.first.append(distance)
-        if len(self.first) == 200:
-            first = np.array(self.first)
-            self.tails = Tail(first), Tail(-first)
+            if len(self.first) == 200:
+                self.tails = Tail(np.array(self.first)), Tail(-np.array(self.first))
+        self.past.append(loss)
         return None
 
 
 PEERS: dict[str, Callable[[], Rule]] = {
     "OLMo-core SkipStep": partial(SixSigma, monitors=False, with_norm=True),
-    "OLMo-core SkipStep, loss": partial(SixSigma, monitors=False, with_norm=False),
+    "OLMo-core SkipStep (loss)": partial(SixSigma, monitors=False, with_norm=False),
     "OLMo-core StabilityMonitor": partial(SixSigma, monitors=True, with_norm=True),
     "llm-foundry KillLossSpike": KillLossSpike,
     "Megatron x10": TenfoldOfFirst,
-    "Megatron 20 %, old": partial(FifthOfLast, calm=False),
+    "Megatron 20 % (old)": partial(FifthOfLast, calm=False),
     "FlagScale 20 %": partial(FifthOfLast, calm=True),
     "Lightning SpikeDetection": ThreefoldOfTen,
     "metaseq EWM 1.2": RatioToAverage,
     "llm.c z 3": RunningZ,
-    "ZClip, loss": partial(ZClip, on_norm=False),
-    "ZClip, grad norm": partial(ZClip, on_norm=True),
+    "ZClip (loss)": partial(ZClip, on_norm=False),
+    "ZClip (grad norm)": partial(ZClip, on_norm=True),
     "rolling z 3": RollingZ,
     "median/MAD 6": RollingMedian,
-    "median/MAD 6, floor": partial(RollingMedian, floor=0.003),
+    "median/MAD 6 (floor)": partial(RollingMedian, floor=0.003),
     "EWMA chart": AverageChart,
     "Page-Hinkley": PageHinkley,
     "biDSPOT": BiDSPOT,

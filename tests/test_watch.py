@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from steadytrain import Watch
@@ -166,3 +167,71 @@ def test_watching_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def drawn(seed, count=3000):
+    """Columns of a run with gaps, NaN, bursts, thin steps and domains that come and go."""
+    chance = np.random.default_rng(seed)
+    curve = 2.0 + np.exp(-np.arange(count) / 200)
+    columns = {
+        "loss:zh/web": curve + chance.standard_t(4, count) * 0.02,
+        "loss:zh/books": curve * 0.8 + chance.normal(0, 0.02, count),
+        "loss:code": curve * 0.5 + chance.normal(0, 0.01, count),
+    }
+    columns["grad_norm"] = np.exp(chance.normal(0, 0.1, count))
+    columns["update"] = 1e-3 * np.exp(chance.normal(0, 0.1, count))
+    columns["lr"] = np.full(count, 3e-4)
+    columns["logsumexp"] = chance.normal(10, 0.1, count)
+    columns["tokens_per_second"] = 1e5 * np.exp(chance.normal(0, 0.02, count))
+    for at in chance.integers(1200, count, 6).tolist():
+        columns["loss:zh/web"][at : at + 3] += 0.5
+        columns["grad_norm"][at] *= 6
+        columns["loss:code"][at] += 0.045
+    columns["loss:code"][2600:] += 0.5
+    columns["grad_norm"][2000] = math.nan
+    columns["loss:zh/books"][1800] = math.inf
+    masked = {name: np.ma.MaskedArray(one, mask=False) for name, one in columns.items()}
+    masked["grad_norm"][chance.random(count) < 0.01] = np.ma.masked
+    for name in ("zh/web", "zh/books", "code"):
+        tokens = chance.integers(20, 200, count).astype(float)
+        masked[f"tokens:{name}"] = np.ma.MaskedArray(tokens, mask=chance.random(count) < 0.02)
+        masked[f"loss:{name}"].mask = masked[f"tokens:{name}"].mask
+    shown = [name for name in masked if name.startswith("loss:")]
+    total = np.ma.sum([masked[n] * masked[f"tokens:{n[5:]}"] for n in shown], axis=0)
+    weight = np.ma.sum([masked[f"tokens:{n[5:]}"] for n in shown], axis=0)
+    masked["loss"] = np.ma.MaskedArray(np.ma.filled(total / weight, math.nan), mask=False)
+    return masked
+
+
+def one_by_one(watch, steps, columns):
+    found = []
+    lists = {name: one.tolist() for name, one in columns.items()}
+    plain = [name for name in lists if ":" not in name]
+    domains = [name[5:] for name in lists if name.startswith("loss:")]
+    for row, step in enumerate(steps.tolist()):
+        losses = {}
+        for name in domains:
+            loss, tokens = lists[f"loss:{name}"][row], lists.get(f"tokens:{name}", {row: None})[row]
+            if loss is not None:
+                losses[name] = loss if tokens is None else (loss, tokens)
+        found += watch.update(step, domains=losses, **{name: lists[name][row] for name in plain})
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("with_tokens", [True, False])
+def test_whole_arrays_give_the_same_findings_and_the_same_state(seed, with_tokens):
+    columns = drawn(seed)
+    if not with_tokens:
+        columns = {name: one for name, one in columns.items() if not name.startswith("tokens:")}
+    steps = np.concatenate([np.arange(1, 2301), np.arange(2200, 2900)])
+    slow, quick = Watch(), Watch()
+    wanted = one_by_one(slow, steps, columns)
+    assert len(wanted) > 10
+    for part in np.array_split(np.arange(len(steps)), 3):
+        rows = slice(int(part[0]), int(part[-1]) + 1)
+        found = quick.update_many(steps[rows], {name: one[rows] for name, one in columns.items()})
+        expected, wanted = wanted[: len(found)], wanted[len(found) :]
+        assert list(map(repr, found)) == list(map(repr, expected))
+    assert wanted == []
+    assert repr(quick.state_dict()) == repr(slow.state_dict())

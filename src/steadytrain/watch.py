@@ -7,7 +7,6 @@ for finding in watch.update(step=step, loss=loss, grad_norm=norm, domains={"zh":
     print(finding.kind, finding.signal, finding.value, finding.expected)
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 
 from steadytrain.errors import SettingError
 from steadytrain.judge.clocks import Clocks
-from steadytrain.judge.detectors import Score, Window
-from steadytrain.judge.episodes import End, Episode, Kind, follow
+from steadytrain.judge.detectors import Window
+from steadytrain.judge.episodes import End, Episode, Kind, find_onset, follow, heard_alone
 from steadytrain.judge.votes import foretell, vote
 from steadytrain.signals import (
     ATTENTION_LOGIT,
@@ -33,6 +32,7 @@ from steadytrain.signals import (
     log,
 )
 from steadytrain.stats.sums import inner_domains
+from steadytrain.sweep import follow_track, sweep
 
 Change = Literal["began", "renamed", "ended"]
 DomainLoss = float | tuple[float, float]
@@ -161,8 +161,15 @@ class Watch:
             after = detector.learn(before, step, seen, score=score)
             windows[seen.name] = after
             was = episodes.pop(seen.name, None)
+            heard = heard_alone(seen, told, was)
             now = follow(
-                was, seen, _heard(seen, told, was), before, after, step=step, row=memory.row
+                was,
+                seen,
+                heard,
+                onset=find_onset(told, before, step),
+                is_calm=after.is_calm,
+                step=step,
+                row=memory.row,
             )
             if now is not None and not now.end:
                 episodes[seen.name] = now
@@ -182,20 +189,39 @@ class Watch:
                 "tokens:zh".
         """
         found: list[Finding] = []
-        lists = {name: _optional(column) for name, column in columns.items()}
-        plain = {name: column for name, column in lists.items() if ":" not in name}
-        domains = [name.removeprefix("loss:") for name in lists if name.startswith("loss:")]
-        nothing = [None] * len(steps)
-        for row, step in enumerate(steps.tolist()):
-            losses: dict[str, DomainLoss] = {}
-            for name in domains:
-                loss = lists[f"loss:{name}"][row]
-                tokens = lists.get(f"tokens:{name}", nothing)[row]
-                if loss is not None:
-                    losses[name] = loss if tokens is None else (loss, tokens)
-            given = {name: column[row] for name, column in plain.items()}
-            found += self.update(step, **({"loss": None} | given), domains=losses)
+        lives = np.flatnonzero(np.diff(steps) <= 0) + 1
+        for part in np.split(np.arange(len(steps)), lives):
+            if len(part):
+                life = slice(int(part[0]), int(part[-1]) + 1)
+                rows = {name: np.ma.MaskedArray(one[life]) for name, one in columns.items()}
+                found += self._sweep(steps[life], rows)
         return found
+
+    def _sweep(
+        self, steps: NDArray[np.int64], columns: Mapping[str, np.ma.MaskedArray]
+    ) -> list[Finding]:
+        """`update_many` of steps that rise."""
+        told: list[Finding] = []
+        memory = self._memory
+        if memory.step is not None and int(steps[0]) <= memory.step:
+            memory, told = self._go_back(memory, int(steps[0]))
+        tracks = sweep(self._detector, memory.windows, steps, columns)
+        windows = dict(memory.windows) | {one.name: one.window for one in tracks if one.window}
+        episodes: dict[str, Episode] = {}
+        found: list[tuple[int, int, list[Finding]]] = []
+        witnesses = np.unique(np.concatenate([one.witnesses for one in tracks] or [steps[:0]]))
+        for order, track in enumerate(tracks):
+            first = memory.episodes.get(track.name)
+            for row, step, was, now in follow_track(track, first, witnesses, memory.row):
+                found.append((row, order, _findings(was, now, track.signal, step)))
+                episodes.pop(track.name, None)
+                if now is not None and not now.end:
+                    episodes[track.name] = now
+        self._memory = _Memory(
+            row=memory.row + len(steps), step=int(steps[-1]), windows=windows, episodes=episodes
+        )
+        found.sort(key=lambda one: one[:2])
+        return told + [finding for _, _, some in found for finding in some]
 
     def open_findings(self) -> list[Finding]:
         """What is still going on, as it stands."""
@@ -238,24 +264,6 @@ class Watch:
             for name, one in memory.episodes.items()
         ]  # fmt: skip
         return _Memory(row=memory.row, step=step - 1, windows=windows), gone
-
-
-def _optional(column: NDArray[np.float64]) -> list[float | None]:
-    """Values as Python numbers, None where masked."""
-    values: list[float | None] = np.ma.MaskedArray(column).tolist()
-    return values
-
-
-def _heard(seen: Observation, score: Score, was: Episode | None) -> Score:
-    """The score, unless its alarm is too small to count for this kind of signal by itself."""
-    if seen.signal.is_loss or not score.alarms or was is not None:
-        return score
-    if not math.isfinite(seen.value):
-        return score
-    alone = seen.signal.alone
-    if alone is not None and abs(seen.value - score.expected) >= alone:
-        return score
-    return msgspec.structs.replace(score, alarms=False, is_shift=False)
 
 
 def _findings(was: Episode | None, now: Episode | None, signal: Signal, step: int) -> list[Finding]:

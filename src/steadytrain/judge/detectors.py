@@ -74,6 +74,11 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         return known and self.blocks[-1].number % PER_SCALE == 0
 
     @property
+    def is_calm(self) -> bool:
+        """Nothing rang lately, and no slow rise is on."""
+        return not self.is_open and not self.is_slow
+
+    @property
     def recent_distances(self) -> tuple[float, ...]:
         """Clipped distances of the last points. [robust standard deviations]"""
         return tuple(one / GRAIN for one in self.recent)

@@ -1,12 +1,14 @@
 """Rings of one signal that belong together, under a name that is revised as evidence arrives."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from steadytrain.judge.detectors import Score, Window
 from steadytrain.signals import Observation
+from steadytrain.stats.blocks import GRAIN
 
 Kind = Literal[
     "outlier batch", "spike", "slow divergence", "drop", "level shift", "not finite", "stalled"
@@ -49,9 +51,9 @@ def follow(
     episode: Episode | None,
     observation: Observation,
     score: Score,
-    before: Window | None,
-    after: Window,
     *,
+    onset: int,
+    is_calm: bool,
     step: int,
     row: int,
 ) -> Episode | None:
@@ -61,30 +63,42 @@ def follow(
 
     Args:
         score: after the vote.
-        before, after: the signal's window before and after this point.
+        onset: where odd points began, if they began to ring here.
+        is_calm: nothing is open in the signal's window after this point.
     """
     if episode is None:
         if not score.alarms and not score.is_shift:
             return None
-        return _begin(observation, score, before, step=step, row=row)
+        return _begin(observation, score, onset=onset, step=step, row=row)
     if score.alarms:
         episode = _grow(episode, observation, score, step=step, row=row)
     if score.is_shift:
         return _with(episode, kind="level shift", end="new level")
     if score.fate == "forced":
         return _with(episode, end="new level")
-    if not score.alarms and _is_over(episode, after, row):
+    # A vote is not known to the window, so the calm after it is counted here.
+    if not score.alarms and is_calm and row - episode.last_row >= REACH:
         return _with(episode, end="recovered")
     return episode
 
 
-def _begin(
-    observation: Observation, score: Score, before: Window | None, *, step: int, row: int
-) -> Episode:
+def heard_alone(seen: Observation, score: Score, was: Episode | None) -> Score:
+    """The score, unless its alarm is too small to count for this kind of signal by itself."""
+    if seen.signal.is_loss or not score.alarms or was is not None:
+        return score
+    if not math.isfinite(seen.value):
+        return score
+    alone = seen.signal.alone
+    if alone is not None and abs(seen.value - score.expected) >= alone:
+        return score
+    return _with(score, alarms=False, is_shift=False)
+
+
+def _begin(observation: Observation, score: Score, *, onset: int, step: int, row: int) -> Episode:
     return Episode(
         signal=observation.name,
         kind="level shift" if score.is_shift else _first_name(score),
-        onset=_onset(score, before, step),
+        onset=onset,
         first=step,
         last=step,
         row=row,
@@ -124,15 +138,12 @@ def _grow(
     )
 
 
-def _is_over(episode: Episode, after: Window, row: int) -> bool:
-    if after.is_slow:
-        return False
-    # A vote is not known to the window, so its calm is counted here.
-    return not after.is_open and row - episode.last_row >= REACH
+def find_onset(score: Score, before: Window | None, step: int) -> int:
+    """Where the odd points began that end at this step.
 
-
-def _onset(score: Score, before: Window | None, step: int) -> int:
-    """Where the odd points began that end at this step."""
+    Args:
+        before: the signal's window before this point.
+    """
     if before is None or not math.isfinite(score.distance):
         return step
     steps = before.recent_steps
@@ -143,11 +154,15 @@ def _onset(score: Score, before: Window | None, step: int) -> int:
             return (*steps[-31:], step)[0]
         case "slow":
             return min(before.trace, key=lambda one: one[1])[0] if before.trace else step
+    return first_odd(steps[-REACH:], before.recent[-REACH:], score.distance, step)
+
+
+def first_odd(steps: Sequence[int], grains: Sequence[int], distance: float, step: int) -> int:
+    """The first of the odd points without a gap before this one, on its side."""
     onset = step
-    sign = 1.0 if score.distance > 0 else -1.0
-    recent = list(zip(before.recent_steps, before.recent_distances, strict=True))[-REACH:]
-    for at, distance in reversed(recent):
-        if sign * distance < NEAR:
+    sign = 1.0 if distance > 0 else -1.0
+    for at, grain in zip(reversed(steps), reversed(grains), strict=True):
+        if sign * grain < NEAR * GRAIN:
             break
         onset = at
     return onset

@@ -68,28 +68,24 @@ def vote(
     Args:
         windows: as they were before this step.
     """
-    if not any(map(_is_witness, observations, scores, _each(observations, windows))):
+    known = [windows.get(seen.name) for seen in observations]
+    if not any(map(is_witness, observations, scores, known)):
         return tuple(scores)
     return tuple(
-        msgspec.structs.replace(
-            score,
-            alarms=True,
-            clock="vote",
-            direction="rise" if score.distance > 0 else "drop",
-        )
-        if seen.signal.is_loss and not score.alarms and abs(score.distance) >= BACKED
-        else score
+        backed(score) if seen.signal.is_loss else score
         for seen, score in zip(observations, scores, strict=True)
     )
 
 
-def _each(
-    observations: Sequence[Observation], windows: Mapping[str, Window]
-) -> list[Window | None]:
-    return [windows.get(seen.name) for seen in observations]
+def backed(score: Score) -> Score:
+    """A loss's score where a witness rings with it."""
+    if score.alarms or abs(score.distance) < BACKED:
+        return score
+    direction = "rise" if score.distance > 0 else "drop"
+    return msgspec.structs.replace(score, alarms=True, clock="vote", direction=direction)
 
 
-def _is_witness(seen: Observation, score: Score, window: Window | None) -> bool:
+def is_witness(seen: Observation, score: Score, window: Window | None) -> bool:
     """Whether a signal of another kind than a loss rings, or rang within the last steps."""
     if seen.signal.is_loss or seen.signal.alone is None:
         return False
