@@ -259,7 +259,7 @@ def poisson_interval(count: int, share: float = 0.95) -> tuple[float, float]:
 
 
 def _cross_validate(pool: Any, curves: list[Curve]) -> dict[str, Any]:
-    """Each fold, a family of runs, is scored with the constants that were best on all others."""
+    """Each fold, a family of runs, is scored with what was best on all others; the loss alone."""
     families = [_family(curve) for curve in curves]
     tallies = pool.map(_hear_grid, curves, chunksize=1)
     held_out, rows = Tally(), {}
@@ -286,7 +286,7 @@ def _family(curve: Curve) -> str:
 
 def _hear_grid(curve: Curve) -> dict[tuple[float, ...], Tally]:
     return {
-        values: score(curve, listen(curve, dict(zip(GRID, values, strict=True)), is_whole=True))
+        values: score(curve, listen(curve, dict(zip(GRID, values, strict=True)), is_whole=False))
         for values in product(*GRID.values())
     }
 
