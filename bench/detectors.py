@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -93,7 +94,8 @@ def _names(only: str) -> list[str]:
 def _public(folder: Path) -> list[Curve]:
     if (folder / "labels.csv").exists():
         return read_curves(folder)
-    print(f"No labelled curves in {folder}: public curves are left out. Name them with --curves.")
+    text = f"No labelled curves in {folder}: they are left out. Name them with --curves."
+    print(text, file=sys.stderr)
     return []
 
 

@@ -288,7 +288,7 @@ def _bad_data(lead: Finding, group: list[Finding], table: Table) -> Hint | None:
 def _instability(lead: Finding, group: list[Finding]) -> Hint | None:
     if lead.kind not in ("spike", "slow divergence"):
         return None
-    norms = [one for one in group if not one.signal.startswith("loss")]
+    norms = [one for one in group if not one.signal.startswith("loss") and one is not lead]
     evidence = [
         f"{one.signal} {'led' if one.step < lead.step else 'rose with'} it: {one.value:.4g} where "
         f"{one.expected:.4g} was expected"
@@ -296,6 +296,8 @@ def _instability(lead: Finding, group: list[Finding]) -> Hint | None:
     ]
     if lead.kind == "slow divergence":
         evidence.append("the loss creeps up over many points without a jump")
+    elif not lead.signal.startswith("loss"):
+        evidence.append(f"{lead.signal} alone: every loss stayed in its band")
     elif not evidence:
         evidence.append("several points are off, not one batch")
     return Hint(cause=causes.INSTABILITY, evidence_for=tuple(evidence))

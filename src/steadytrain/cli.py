@@ -200,8 +200,8 @@ def _analyze(options: argparse.Namespace) -> int:
     if not analyses and strangers:
         raise strangers[0][1]
     refused += [f"{name}: it holds no training loss" for name, _ in strangers]
-    for one in refused:
-        print(f"steadytrain: left out: {one}", file=sys.stderr)
+    for line in refused:
+        print(f"steadytrain: left out: {line}", file=sys.stderr)
     if not analyses:
         return 2
     for one in analyses:

@@ -29,6 +29,7 @@ from steadytrain.signals import (
     LOGSUMEXP,
     LOSS,
     SPEED,
+    THIN_LOSS,
     UPDATE,
     Observation,
     Signal,
@@ -141,7 +142,8 @@ def sweep(
     def run(name: str, column: Masked, counts: Floats | None, told: Floats | None) -> Track:
         rows = np.flatnonzero(~np.ma.getmaskarray(column))
         lane = Lane(
-            name=name, signal=LOSS, rows=rows, steps=steps[rows], values=np.asarray(column)[rows],
+            name=name, signal=LOSS if counts is not None or name == "loss" else THIN_LOSS,
+            rows=rows, steps=steps[rows], values=np.asarray(column)[rows],
             counts=None if counts is None else counts[rows],
             foretold=None if told is None else told[rows],
             peers=int(peers[rows[0]]) if len(rows) else 1,

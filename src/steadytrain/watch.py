@@ -26,6 +26,7 @@ from steadytrain.signals import (
     LOGSUMEXP,
     LOSS,
     SPEED,
+    THIN_LOSS,
     UPDATE,
     Observation,
     Signal,
@@ -348,4 +349,5 @@ def _total(
 
 
 def _loss(name: str, value: float, tokens: float) -> Observation:
-    return Observation(name=name, value=float(value), count=tokens or 1.0, signal=LOSS)
+    signal = LOSS if tokens or name == "loss" else THIN_LOSS
+    return Observation(name=name, value=float(value), count=tokens or 1.0, signal=signal)

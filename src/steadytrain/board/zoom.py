@@ -140,10 +140,15 @@ def _data(one: Analysis, budget: int) -> dict[str, Any]:
         ],
         "series": [
             _series(name, at, rows, column, one.troubles, budget)
-            for at, (name, column) in enumerate(one.table.columns.items())
+            for at, (name, column) in enumerate(sorted(one.table.columns.items(), key=_place))
             if not name.startswith("tokens:")
         ],
     }
+
+
+def _place(item: tuple[str, Any]) -> tuple[bool, bool]:
+    """The total loss first, then the domains, then the rest, each as it came."""
+    return item[0] != "loss", not item[0].startswith("loss:")
 
 
 def _corners(steps: Floats) -> NDArray[np.intp]:

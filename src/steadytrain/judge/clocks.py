@@ -71,9 +71,10 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     def score(self, window: Window, step: int, observation: Observation) -> Score:
         value = observation.value
         if not math.isfinite(value):
+            known = self.forecast(window, step)
             return Score(
-                distance=math.inf, expected=math.nan, limit=0.0, alarms=True, sigma=0.0,
-                clock="point", direction="not finite",
+                distance=math.inf, expected=known[0] if known else math.nan, limit=0.0,
+                alarms=True, sigma=0.0, clock="point", direction="not finite",
             )  # fmt: skip
         if window.line is None or window.scales is None:
             score = Score(
@@ -176,22 +177,21 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         counts: NDArray[np.float64] | None = None,
         foretold: NDArray[np.float64] | None = None,
     ) -> tuple[Window, Stretch] | None:
-        """The window after as many calm points as these begin with, 32 at a time.
-
-        The same window as `score` and `learn` would give point by point; None where the window is
-        not calm itself.
-        """
+        """The window after the calm points that these begin with; None if it is not calm itself."""
         if not window.is_settled:
             return None
         signal = window.signal
         rules = Rules(
-            limits=told.limits_for(self.steps_per_false_alarm * window.peers),
+            limits=self._limits(window),
             is_loss=signal.is_loss, floor=signal.floor, clip=self.clip, lasting=self.lasting,
             least=self.least, sick=self.sick,
         )  # fmt: skip
         stretch = look_ahead(window, steps, values, counts, foretold, rules)
         after = skip_ahead(window, stretch, steps, values)
         return self._fit(_with(after, line=None, scales=None)), stretch
+
+    def _limits(self, window: Window) -> told.Limits:
+        return told.limits_for(self.steps_per_false_alarm * window.peers, window.signal.tail)
 
     def _clock(self, window: Window, value: float, distance: float) -> Clock:
         assert window.line is not None
@@ -349,7 +349,7 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         if scales is None or len(blocks) <= told.NEAR or blocks[-1].number % told.PER_SCALE == 0:
             scales = told.measure(
                 _up_to_scale(blocks),
-                told.limits_for(self.steps_per_false_alarm * window.peers),
+                self._limits(window),
                 floor=window.signal.floor,
                 is_loss=is_loss,
             )

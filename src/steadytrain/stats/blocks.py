@@ -138,10 +138,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     reach: float
 
 
-def limits_for(steps_per_false_alarm: float) -> Limits:
+def limits_for(steps_per_false_alarm: float, tail: float = 1.57) -> Limits:
     """Limits so that calm noise passes them about once in so many steps.
 
     The normal quantile of that rate, times what forecast errors and real tails add.
+
+    Args:
+        tail: how far a heavy tail may raise the limit, over the quantile; while too little is known
+            of a tail, it is taken for nearly that heavy.
 
     Source: 1.32 to 1.57, measured on drawn curves (bench/detectors.py --calibrate); for 30,000
     steps that is 5.5 to 6.5 sigmas, on both sides of the 6 that did best on 57 public curves.
@@ -149,8 +153,8 @@ def limits_for(steps_per_false_alarm: float) -> Limits:
     quantile = NormalDist().inv_cdf(1 - 0.5 / steps_per_false_alarm)
     return Limits(
         low=1.32 * quantile,
-        usual=1.45 * quantile,
-        high=1.57 * quantile,
+        usual=1.45 / 1.57 * tail * quantile,
+        high=tail * quantile,
         reach=math.log(max(1.0, steps_per_false_alarm / SIZE)),
     )
 
