@@ -130,9 +130,7 @@ class _Shard:
         begins = np.frombuffer(content, "<u4", num_samples + 1, offset=4)
         try:
             columns = json.loads(content[header : int(begins[0])])
-            kinds = dict(
-                zip(columns["column_names"], columns["column_encodings"], strict=True)
-            )
+            kinds = dict(zip(columns["column_names"], columns["column_encodings"], strict=True))
             sizes = tuple(columns["column_sizes"])
         except (ValueError, KeyError, TypeError) as e:
             raise ShardError("does not say its columns: it is no shard of MDS") from e

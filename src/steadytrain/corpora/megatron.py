@@ -84,9 +84,7 @@ def read_megatron(path: Path, name: str, column: str = "text") -> Iterator[Piece
         parts = [ids[begin:stop] for begin, stop in spans]
         joined = np.concatenate(parts) if parts else np.zeros(0, np.uint8)
         at = spans[-1][1] if spans else 0
-        yield Document(
-            file=file, number=number, id=number, tokens=joined.view(index.dtype), at=at
-        )
+        yield Document(file=file, number=number, id=number, tokens=joined.view(index.dtype), at=at)
 
 
 def is_index(path: Path) -> bool:

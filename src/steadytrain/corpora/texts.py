@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from steadytrain.corpora.documents import (
-    Piece,
     Document,
+    Piece,
     Trouble,
     decoded,
     domain_of,
