@@ -49,7 +49,9 @@ def find(paths: Sequence[str]) -> list[Input]:
     found: dict[str, Input] = {}
     for given in paths:
         for one in _expanded(given):
-            found.setdefault(os.path.realpath(one.path), one)
+            place = os.path.realpath(one.path)
+            if place not in found or (one.is_named and not found[place].is_named):
+                found[place] = one
     return list(found.values())
 
 
@@ -113,9 +115,8 @@ def _named(path: Path, given: str) -> Input:
         (path.with_suffix(".idx"), f"{given.removesuffix('.bin')}.idx"),
         (path.with_name(path.name + ".idx"), f"{given}.idx"),
     ):
-        if path.suffix == ".bin" or not path.exists():
-            if index.exists():
-                return _input(index, name, is_named=True)
+        if (path.suffix == ".bin" or not path.exists()) and index.exists():
+            return _input(index, name, is_named=True)
     return _input(path, given, is_named=True)
 
 

@@ -21,7 +21,7 @@ from steadytrain.corpora.tokens import Tokenizer, ids_of, load_tokenizer
 from steadytrain.errors import CorpusError
 from steadytrain.text import lint
 
-CHUNK_CHARACTERS = 1 << 19
+CHUNK_CHARACTERS = 1 << 18
 CHUNK_PIECES = 1024
 """A chunk ends at either; guess: a tenth of a second of work, so that a bar moves."""
 

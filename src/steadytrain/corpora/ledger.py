@@ -114,7 +114,7 @@ class Ledger:
                 file.close()
 
     def _take_lock(self) -> None:
-        self._lock = open(self.folder / INPUTS, "rb")  # noqa: SIM115: held until `close`
+        self._lock = (self.folder / INPUTS).open("rb")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
@@ -150,7 +150,7 @@ class Ledger:
                     f"{path} is shorter than {PROGRESS} says: lines were lost. "
                     f"Write another --out, or delete this one to lint all of it again."
                 )
-            file = open(path, "ab")  # noqa: SIM115: held until `close`
+            file = path.open("ab")
             self._files[name] = file
             file.truncate(right)
 

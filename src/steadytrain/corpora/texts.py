@@ -107,7 +107,7 @@ def _unread(name: str, error: Exception, at: int, rest: str) -> Trouble:
 
 def _decoder(column: str) -> "msgspec.json.Decoder[Any]":
     """Of the fields that matter; others are skipped without being built."""
-    fields = [("text", str | None), ("id", Any, None), ("domain", Any, None)]
+    fields: list[Any] = [("text", str | None), ("id", Any, None), ("domain", Any, None)]
     return msgspec.json.Decoder(msgspec.defstruct("Record", fields, rename={"text": column}))
 
 
@@ -168,7 +168,7 @@ def _without_text(record: Any, column: str) -> str:
     texts = [key for key, value in record.items() if isinstance(value, str)]
     listed = ", ".join(list(record)[:SHOWN_NAMES]) or "nothing"
     if column in record:
-        said = f"has a {type(record[column]).__name__} in field {column!r}, no text"
+        said = f"has {record[column]!r:.40} in field {column!r}, which is no text"
     else:
         said = f"has no field {column!r} but {listed}"
     best = max(texts, key=lambda key: len(record[key]), default="NAME")
