@@ -23,7 +23,8 @@ class Document:
     Attributes:
         file: the path as the user wrote it, or as found below the folder that the user wrote.
         number: which document of the file it is: a line from 1, or a row, sample or document from
-            0, as the format's own library counts; None where the file is the document.
+            0, as the format's own library counts; the first byte of a part of a text file; None
+            where the file is the document.
         id: the record's own, else `number`.
         domain: the record's own, None where it says nothing.
         text: None where it must be decoded from `tokens` first.

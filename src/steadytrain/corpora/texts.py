@@ -27,29 +27,27 @@ SHOWN_NAMES = 12
 
 
 def read_text(path: Path, name: str, column: str = "text") -> Iterator[Piece]:
-    """A file as one document, or as parts numbered by their first line."""
+    """A file as one document, or as parts numbered by their first byte, from 0."""
     stream = Stream(path)
-    held, line = bytearray(), 1
-    is_split = False
+    held, first = bytearray(), 0
     try:
         for block in stream.blocks():
             held += block
             while len(held) > PART_BYTES:
-                is_split = True
-                cut = held.rfind(b"\n", 0, PART_BYTES) + 1 or PART_BYTES
-                part, held = bytes(held[:cut]), held[cut:]
-                yield from _part(part, name, line, stream.at)
-                line += part.count(b"\n")
+                cut = _cut(held)
+                yield from _part(bytes(held[:cut]), name, first, stream.at)
+                first += cut
+                del held[:cut]
     except (TornError, MissingError) as e:
         if held:
-            yield from _part(bytes(held), name, line, stream.at)
+            yield from _part(bytes(held), name, first or None, stream.at)
         yield _unread(name, e, stream.at, "text")
         return
     except OSError as e:
         yield unopened(name, e)
         return
     if held:
-        yield from _part(bytes(held), name, line if is_split else None, stream.at)
+        yield from _part(bytes(held), name, first or None, stream.at)
 
 
 def read_lines(path: Path, name: str, column: str = "text") -> Iterator[Piece]:
@@ -87,11 +85,22 @@ def holds_records(path: Path, column: str = "text") -> bool:
     return isinstance(record, dict) and isinstance(record.get(column), str)
 
 
-def _part(raw: bytes, name: str, line: int | None, at: int) -> Iterator[Piece]:
-    text, remark = decoded(raw.removeprefix(b"\xef\xbb\xbf"), name, line, at)
+def _cut(held: bytearray) -> int:
+    """Where a part ends: behind its last line or, in a line without end, between characters."""
+    cut = held.rfind(b"\n", 0, PART_BYTES) + 1
+    if cut:
+        return cut
+    for back in range(4):
+        if held[PART_BYTES - back] & 0xC0 != 0x80:
+            return PART_BYTES - back
+    return PART_BYTES
+
+
+def _part(raw: bytes, name: str, first: int | None, at: int) -> Iterator[Piece]:
+    text, remark = decoded(raw.removeprefix(b"\xef\xbb\xbf"), name, first, at)
     if remark is not None:
         yield remark
-    yield Document(file=name, number=line, id=line, text=text, at=at)
+    yield Document(file=name, number=first, id=first, text=text, at=at)
 
 
 def _unread(name: str, error: Exception, at: int, rest: str) -> Trouble:
