@@ -108,16 +108,16 @@ class TestCompressed:
         assert not troubles
 
     def test_a_torn_file_gives_what_comes_before_the_tear_and_says_so(self, tmp_path, packer):
-        rows = b"".join(b'{"text": "%x"}\n' % (n * 7919**5) for n in range(200_000))
+        rows = b"".join(b'{"text": "%x"}\n' % (n * 7919**5) for n in range(40_000))
         content = packer(rows)
         (tmp_path / "a.jsonl.x").write_bytes(content[: len(content) * 3 // 4])
         found, (trouble,) = seen(tmp_path / "a.jsonl.x")
-        assert 10_000 < len(found) < 200_000
+        assert 1_000 < len(found) < 40_000
         assert trouble.level == "lost"
         assert f"documents after line {len(found)} could not be read" in trouble.why
 
     def test_damage_in_the_middle_is_named(self, tmp_path, packer):
-        rows = b"".join(b'{"text": "%x"}\n' % (n * 7919**5) for n in range(200_000))
+        rows = b"".join(b'{"text": "%x"}\n' % (n * 7919**5) for n in range(40_000))
         content = bytearray(packer(rows))
         middle = len(content) // 2
         content[middle : middle + 64] = bytes(range(64))
