@@ -25,17 +25,21 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         floor: smallest credible noise, relative to the level of a loss, absolute for logarithms.
         is_loss: a loss in nats per token, which falls along a line; else a logarithm, which has
             a level and no trend worth following.
-        alone: an alarm so far from the forecast, in the signal's own units, opens an incident
-            without another signal beside it; None for a signal that never makes an incident.
+        alone: an alarm so far from the forecast, in the signal's own units, counts without another
+            signal beside it.
+        is_sickness: its alarms may make an incident and speak for others.
         tail: how far a heavy tail may raise the limit, over the normal quantile.
+        is_thin: one odd step is nothing; a point is heard when it is not the only one that rings.
     """
 
     unit: str
     directions: tuple[Direction, ...]
     floor: float
     is_loss: bool
-    alone: float | None
+    alone: float
+    is_sickness: bool = True
     tail: float = 1.57
+    is_thin: bool = False
 
     def natural(self, value: float) -> float:
         """A watched value in the units that people read: a logarithm undone."""
@@ -53,9 +57,9 @@ LOSS = Signal(
 )
 """Floor: 0.3 % of the level keeps bf16-rounded and smooth logs quiet. Source: 57 public curves."""
 
-THIN_LOSS = msgspec.structs.replace(LOSS, tail=3.0)
-"""A domain's loss without its tokens: any step may be a thin one, of one or two sequences. With the
-usual cap, 78 false alarms on five public runs of four domains; LOG.md 2026-11-24."""
+THIN_LOSS = msgspec.structs.replace(LOSS, tail=3.0, is_thin=True)
+"""A domain's loss without its tokens: a step may be a sequence or two of it. With the usual cap, 78 false alarms on five public runs of
+four domains; with the wider one 18, each a lone point; LOG.md 2026-11-24."""
 
 GRAD_NORM = Signal(unit="ln", directions=("rise",), floor=0.06, is_loss=False, alone=math.log(8.0))
 """Heavy-tailed: a z-score on the gradient norm alone gave 19 to 260 false alarms per 10,000 points,
@@ -86,9 +90,11 @@ SPEED = Signal(
     directions=("drop",),
     floor=0.1,
     is_loss=False,
-    alone=None,
+    alone=math.log(3.0),
+    is_sickness=False,
+    is_thin=True,
 )
-"""Slow is not sick: it is told, never treated."""
+"""Slow is not sick: it is told, never treated. One slow step is a checkpoint or an evaluation."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):

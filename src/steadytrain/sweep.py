@@ -81,6 +81,7 @@ class Moment:
     score: Score
     onset: int
     is_calm: bool
+    was_open: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -227,7 +228,7 @@ def _one(detector: Clocks, found: Track, at: int) -> bool:
     onset = step
     if score.alarms or score.is_shift or abs(score.distance) >= BACKED:
         onset = find_onset(score, before, step)
-    found.moments[at] = Moment(score, onset, found.window.is_calm)
+    found.moments[at] = Moment(score, onset, found.window.is_calm, before.is_open)
     return is_witness(seen, score, known)
 
 
@@ -252,7 +253,7 @@ def follow_track(
         moment = found.moments.get(at) or _calm_moment(found, at)
         score = backed(moment.score) if len(leans) and leans[at] else moment.score
         seen, step, row = lane.observation(at), int(lane.steps[at]), first_row + int(lane.rows[at])
-        heard = heard_alone(seen, score, episode)
+        heard = heard_alone(seen, score, episode, was_open=moment.was_open)
         now = follow(
             episode, seen, heard, onset=moment.onset, is_calm=moment.is_calm, step=step, row=row
         )

@@ -546,7 +546,7 @@ def _alarms(
     return tuple(
         _alarm(record, seen, score, score.direction)
         for seen, score in zip(observations, scores, strict=True)
-        if score.alarms and seen.signal.alone is not None
+        if score.alarms and seen.signal.is_sickness
     )
 
 
@@ -566,7 +566,7 @@ def _opens(observations: tuple[Observation, ...], scores: tuple[Score, ...]) -> 
     """Whether this step's alarms make an incident: one loss, one very far signal, or two kinds."""
     kinds = set()
     for seen, score in zip(observations, scores, strict=True):
-        if not score.alarms or seen.signal.alone is None:
+        if not score.alarms or not seen.signal.is_sickness:
             continue
         if not math.isfinite(seen.value):
             return True
