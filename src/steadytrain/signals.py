@@ -58,8 +58,8 @@ LOSS = Signal(
 """Floor: 0.3 % of the level keeps bf16-rounded and smooth logs quiet. Source: 57 public curves."""
 
 THIN_LOSS = msgspec.structs.replace(LOSS, tail=3.0, is_thin=True)
-"""A domain's loss without its tokens: a step may be a sequence or two of it. With the usual cap, 78 false alarms on five public runs of
-four domains; with the wider one 18, each a lone point; LOG.md 2026-11-24."""
+"""A domain's loss without its tokens: a step may be a sequence or two of it. With the usual cap,
+78 false alarms on five public runs; with this one 18, each a lone point; LOG.md 2026-11-24."""
 
 GRAD_NORM = Signal(unit="ln", directions=("rise",), floor=0.06, is_loss=False, alone=math.log(8.0))
 """Heavy-tailed: a z-score on the gradient norm alone gave 19 to 260 false alarms per 10,000 points,

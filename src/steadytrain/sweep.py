@@ -174,7 +174,7 @@ def sweep(
             counts = mixture.tokens if mixture else _only(weighed)
             told = mixture.foretell(edges) if mixture else None
             sums.append(lane("loss", columns["loss"], counts, told))
-        totals = {one.name: found for one, found in zip(sums, pool.map(follow_lane, sums), strict=True)}
+        totals = {one.name: one for one in pool.map(follow_lane, sums)}
         first = [totals.pop("loss")] if "loss" in totals else []
         return [*first, *tracks.values(), *totals.values(), *[one.result() for one in others]]
 

@@ -83,9 +83,7 @@ def follow(
     return episode
 
 
-def heard_alone(
-    seen: Observation, score: Score, was: Episode | None, *, was_open: bool
-) -> Score:
+def heard_alone(seen: Observation, score: Score, was: Episode | None, *, was_open: bool) -> Score:
     """The score, unless its alarm is too small to count for this kind of signal by itself.
 
     Args:

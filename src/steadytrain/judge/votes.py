@@ -13,8 +13,8 @@ from steadytrain.judge.detectors import Detector, Score, Window
 from steadytrain.signals import Observation
 
 BACKED = 4.0
-"""A loss so far off alarms when another kind of signal rings with it. [sigmas] Source: normal noise
-is there once in 16,000 steps, and a ring of the other within `WITHIN` steps makes it rarer still."""
+"""A loss so far off alarms when another kind of signal rings with it. [sigmas] Source: normal
+noise is there once in 16,000 steps, and the other must ring within `WITHIN` steps besides."""
 
 WITHIN = 4
 """Steps by which a gradient norm leads or trails its loss. Source: 1 to 4, BLOOM 176B."""
