@@ -394,4 +394,4 @@ def test_a_change_of_mixture_alone_raises_no_alarm():
         nll = losses[0] * share + losses[1] * (1000 - share)
         mixed.train(1, losses=losses, nll=(losses[0] * share, losses[1] * (1000 - share)),
                     loss=nll / 1000, **fields)  # fmt: skip
-    assert mixed.said == []
+    assert {type(one) for one in mixed.said} <= {Advice}

@@ -1,11 +1,14 @@
 """Alarms that belong together: a case that opens, grows, is treated, and closes."""
 
-from collections.abc import Iterable
-from typing import Literal
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import msgspec
 
-from steadytrain.events import Alarm, Incident
+from steadytrain.events import Alarm, Incident, OptimizerSettings, StepRecord
+from steadytrain.judge.detectors import Score
+from steadytrain.signals import Observation
 
 Phase = Literal["examining", "treating", "verifying", "watching", "waiting"]
 
@@ -42,6 +45,68 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str | None = None
     healed_after: int | None = None
     good_steps: int = 0
+
+
+def alarms_of(
+    record: StepRecord, observations: tuple[Observation, ...], scores: tuple[Score, ...]
+) -> tuple[Alarm, ...]:
+    """The alarms of one step's signals that tell of sickness."""
+    return tuple(
+        alarm_of(record, seen, score, score.direction)
+        for seen, score in zip(observations, scores, strict=True)
+        if score.alarms and seen.signal.is_sickness
+    )
+
+
+def alarm_of(record: StepRecord, seen: Observation, score: Score, direction: Any) -> Alarm:
+    """An alarm in the units that people read."""
+    return Alarm(
+        attempt=record.attempt,
+        step=record.step,
+        signal=seen.name,
+        direction=direction,
+        value=seen.signal.natural(seen.value),
+        expected=seen.signal.natural(score.expected),
+        score=score.distance,
+    )
+
+
+def changed_settings(
+    known: Mapping[str, float], now: Mapping[str, float]
+) -> dict[str, tuple[float, float]]:
+    """Settings that are not what they were: name -> (before, after)."""
+    return {
+        name: (known[name], value)
+        for name, value in now.items()
+        if name in known and not math.isclose(known[name], value, rel_tol=1e-6)
+    }
+
+
+def settings_alarms(
+    event: OptimizerSettings, changed: Mapping[str, tuple[float, float]]
+) -> tuple[Alarm, ...]:
+    """An alarm for each setting that changed by itself."""
+    return tuple(
+        Alarm(
+            attempt=event.attempt, step=event.step, signal=f"optimizer:{name}",
+            direction="changed", value=after, expected=before, score=math.inf,
+        )
+        for name, (before, after) in changed.items()
+    )  # fmt: skip
+
+
+def opens_case(observations: tuple[Observation, ...], scores: tuple[Score, ...]) -> bool:
+    """Whether this step's alarms make an incident: one loss, one very far signal, or two kinds."""
+    kinds = set()
+    for seen, score in zip(observations, scores, strict=True):
+        if not score.alarms or not seen.signal.is_sickness:
+            continue
+        if not math.isfinite(seen.value):
+            return True
+        if abs(seen.value - score.expected) >= seen.signal.alone:
+            return True
+        kinds.add(seen.name)
+    return len(kinds) > 1
 
 
 def find_onset(

@@ -5,6 +5,7 @@ A draw is an absolute position in the data order. Skipping leaves draws out and 
 around a stateful sampler replay the bad batch, or shift everything behind it.
 """
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -52,7 +53,8 @@ class Batch:
         tokens_BT, targets_BT: inputs and what follows them.
         counted_BT: False where a target is padding.
         domain_B, bytes_B: domain index and bytes of original text of each sequence.
-        draws, domains: absolute positions and domain indexes on the host, in the order of B.
+        draws, domains, digests: absolute positions, domain indexes and CRC-32 of the tokens, on the
+            host, in the order of B.
     """
 
     tokens_BT: Tensor
@@ -62,6 +64,12 @@ class Batch:
     bytes_B: Tensor
     draws: tuple[int, ...]
     domains: tuple[int, ...]
+    digests: tuple[int, ...]
+
+
+def digest(tokens: np.ndarray) -> int:
+    """CRC-32 of a sequence's tokens: 3 GB/s, so 3 us for 4,096 tokens of two bytes."""
+    return zlib.crc32(np.ascontiguousarray(tokens).view(np.uint8).data)
 
 
 class Feed:
@@ -159,6 +167,7 @@ class Feed:
             bytes_B=self._to_device(torch.tensor([block.num_bytes for block in blocks])),
             draws=draws,
             domains=domains,
+            digests=tuple(digest(block.tokens) for block in blocks),
         )
 
     def _pick(self, excluded: Ranges) -> tuple[int, ...]:

@@ -12,14 +12,18 @@ class Flight:
 
     Attributes:
         draws, domains, losses: per sequence: position, domain index, mean loss. [nats/token]
+        digests: CRC-32 of each sequence's tokens: equal ones are repeats, but for 1 in 2^32.
         lr: learning rate that the optimizer used.
+        grad_norm: over all ranks, before clipping.
     """
 
     step: int
     draws: np.ndarray
     domains: np.ndarray
     losses: np.ndarray
+    digests: np.ndarray
     lr: float
+    grad_norm: float
     committed: bool
 
 

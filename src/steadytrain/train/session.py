@@ -29,6 +29,7 @@ from steadytrain.events import (
     AttemptBegan,
     Event,
     Incident,
+    OptimizerSettings,
     Remedy,
     RemedyDone,
     RunBegan,
@@ -42,12 +43,13 @@ from steadytrain.train import gradients
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
 from steadytrain.train.gate import Gate
-from steadytrain.train.hands import Dials, Orders, roll_back_step
+from steadytrain.train.hands import Dials, Orders, Settings, roll_back_step
 from steadytrain.train.losses import domain_sums, sequence_sums, token_losses, z_losses
 from steadytrain.train.memory import Memory
 from steadytrain.train.panel import Panel
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.records import Pass, flight, record
+from steadytrain.train.reruns import Dial, Reruns
 from steadytrain.train.schedule import WarmupStableDecay
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Tap, UpdateProbe
@@ -131,6 +133,7 @@ class Session:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
         self._shallow = gradients.shallow_parameters(model)
+        self._norms = gradients.LayerNorms(model)
         self._dials = Dials(optimizer, schedule, z_loss=z_loss)
         self._training_state = TrainingState(model, optimizer)
         self._trajectory = Trajectory(
@@ -154,7 +157,11 @@ class Session:
             feed=feed,
             recorder=self._trajectory.recorder,
             snapshots=self._trajectory.snapshots,
+            reruns=Reruns(
+                model, self._training_state, optimizer, feed, self._gate, dial=self._dial, clip=clip
+            ),
             ranks=self._ranks,
+            clip=clip,
         )
         self._orders = Orders()
         self._pending: list[Order] = []
@@ -163,6 +170,7 @@ class Session:
         self._first_draw = 0
         self._passed: Pass | None = None
         self._called: list[Order] = []
+        self._optimizer_settings: dict[str, float] = {}
         self._is_rewound = False
         self._has_ended = False
         self._last_update = time.monotonic()
@@ -244,18 +252,21 @@ class Session:
         mean = nll_B.sum() / counted
         coefficient = self._dials.z_loss(self._orders.at(self.step_number + 1))
         if z_BT is not None and coefficient:
-            z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
-            objective = mean + coefficient * z_nll / counted
+            objective = (
+                mean + coefficient * torch.where(batch.counted_BT, z_BT, 0.0).sum() / counted
+            )
         else:
-            z_nll = torch.zeros((), device=mean.device)
             objective = mean
         (objective / self._feed.accumulate).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             nll_B = nll_B.detach()
+            z_nll = torch.zeros((), device=mean.device)
+            if z_BT is not None:
+                z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
             sums = domain_sums(
                 nll_B, tokens_B, batch.bytes_B, batch.domain_B, domains=len(self._feed.domains)
             )
-            self._tap.add(sums, z_nll.detach(), nll_B / tokens_B.clamp(min=1))
+            self._tap.add(sums, z_nll, nll_B / tokens_B.clamp(min=1))
         return mean.detach()
 
     def step(self) -> None:
@@ -294,7 +305,7 @@ class Session:
         loss_limit, grad_limit = self._tap.limits()
         if settings.shallow_alpha != 1.0:
             gradients.scale(self._shallow, settings.shallow_alpha)
-        norm = gradients.total_norm(self._parameters)
+        norm, layer_norms_G = self._norms.measure()
         commit = self._gate.decide(
             self._tap.loss(), norm, loss_limit=loss_limit, grad_limit=grad_limit
         )
@@ -302,9 +313,12 @@ class Session:
             gradients.clip(self._parameters, norm, max_norm=self._clip)
         self._probe.mark()
         self._gate.step(commit)
+        self._note_optimizer(number, settings)
         update = self._probe.measure()
         self._optimizer.zero_grad(set_to_none=True)
-        self._tap.push(number, grad_norm=norm, update=update, commit=commit)
+        self._tap.push(
+            number, grad_norm=norm, layer_norms_G=layer_norms_G, update=update, commit=commit
+        )
         now = time.monotonic()
         seconds, self._last_update = now - self._last_update, now
         self._passed = Pass(
@@ -314,11 +328,19 @@ class Session:
             draw_end=self._feed.draw,
             draws=tuple(draw for batch in self._micro_batches for draw in batch.draws),
             domains=tuple(one for batch in self._micro_batches for one in batch.domains),
+            digests=tuple(one for batch in self._micro_batches for one in batch.digests),
             lr=self._dials.release(),
             lr_planned=planned,
             z_loss=self._dials.z_loss(settings),
             seconds=seconds,
         )
+
+    def _note_optimizer(self, number: int, settings: Settings) -> None:
+        """Tell what the optimizer used, if that is news."""
+        used = self._dials.used(settings)
+        if used != self._optimizer_settings:
+            self._optimizer_settings = used
+            self._tell(OptimizerSettings(attempt=self.attempt, step=number, settings=used))
 
     def _hear(self) -> None:
         """Read the last update's numbers, judge them, and learn on all ranks what was decided."""
@@ -378,6 +400,14 @@ class Session:
             )
         )
 
+    def _dial(self, step: int, lr: float) -> Dial:
+        """Set the optimizer as it was at a step, with the learning rate that was used."""
+        settings = self._orders.at(step)
+        planned = self._dials.set(step, settings)
+        for group in self._optimizer.param_groups:
+            group["lr"] *= lr / planned if planned else 1.0
+        return Dial(z_loss=self._dials.z_loss(settings), shallow_alpha=settings.shallow_alpha)
+
     def _redo_if_tainted(self, remedy: Remedy, number: int) -> None:
         """Draw the present update again if it holds what has just been left out."""
         ranges = self._feed.excluded(number)
@@ -436,6 +466,7 @@ class Session:
             draws_per_step=self._feed.draws_per_step,
             steps=self.steps,
             panel=self._panel.digest if self._panel else None,
+            layers=gradients.GROUPS,
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         )
 

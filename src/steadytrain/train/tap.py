@@ -26,7 +26,8 @@ class Reading:
 
     Attributes:
         sums: float64 [K, 5]: nll, tokens, bytes, sequences, squares over all ranks.
-        z_nll: sum of logsumexp^2 over all tokens.
+        z_nll: sum of logsumexp^2 over all tokens; 0 where it is not known.
+        layer_norms: gradient norm of each group of layers.
         losses: mean loss of this rank's sequences, in the order of its draws.
         called: orders that rank 0 holds ready.
     """
@@ -38,6 +39,7 @@ class Reading:
     loss_limit: float
     grad_limit: float
     grad_norm: float
+    layer_norms: tuple[float, ...]
     update: float
     committed: bool
     losses: np.ndarray
@@ -83,10 +85,12 @@ class Tap:
         """The loss and gradient limits that rank 0 gave, on the device."""
         return self._vector[-2], self._vector[-1]
 
-    def push(self, step: int, *, grad_norm: Tensor, update: Tensor, commit: Tensor) -> None:
+    def push(
+        self, step: int, *, grad_norm: Tensor, layer_norms_G: Tensor, update: Tensor, commit: Tensor
+    ) -> None:
         """Start the copy of this step's numbers to the host."""
         scalars = torch.stack((grad_norm.double(), update.double(), commit.double()))
-        whole = torch.cat((self._vector, scalars))
+        whole = torch.cat((self._vector, layer_norms_G.double(), scalars))
         losses = torch.cat(self._losses).float() if self._losses else whole[:0].float()
         event = None
         if self._device.type == "cuda":
@@ -109,7 +113,7 @@ class Tap:
         if event is not None:
             event.synchronize()
         numbers = whole.numpy()
-        vector = numbers[:-3]
+        vector, layers = numbers[: self._size], numbers[self._size : -3]
         return Reading(
             step=step,
             sums=vector[:-4].reshape(self._domains, NUM_SUMS),
@@ -118,6 +122,7 @@ class Tap:
             loss_limit=float(vector[-2]),
             grad_limit=float(vector[-1]),
             grad_norm=float(numbers[-3]),
+            layer_norms=tuple(layers.tolist()),
             update=float(numbers[-2]),
             committed=bool(numbers[-1] == 1.0),
             losses=losses.numpy(),
