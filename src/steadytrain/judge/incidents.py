@@ -8,7 +8,8 @@ import msgspec
 
 from steadytrain.events import Alarm, Incident, OptimizerSettings, StepRecord
 from steadytrain.judge.detectors import Score
-from steadytrain.signals import Observation
+from steadytrain.judge.evidence import LR_TOLERANCE
+from steadytrain.signals import Observation, lr_ratio
 
 Phase = Literal["examining", "treating", "verifying", "watching", "waiting"]
 
@@ -69,6 +70,19 @@ def alarm_of(record: StepRecord, seen: Observation, score: Score, direction: Any
         expected=seen.signal.natural(score.expected),
         score=score.distance,
     )
+
+
+def rate_alarms(record: StepRecord) -> tuple[Alarm, ...]:
+    """An alarm if the optimizer used another learning rate than was planned."""
+    ratio = lr_ratio(record)
+    if ratio is None or 1 / LR_TOLERANCE <= ratio <= LR_TOLERANCE:
+        return ()
+    return (
+        Alarm(
+            attempt=record.attempt, step=record.step, signal="lr ratio", direction="changed",
+            value=ratio, expected=1.0, score=math.inf,
+        ),
+    )  # fmt: skip
 
 
 def changed_settings(

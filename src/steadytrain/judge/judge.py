@@ -47,6 +47,7 @@ from steadytrain.judge.incidents import (
     grow_case,
     open_case,
     opens_case,
+    rate_alarms,
     settings_alarms,
 )
 from steadytrain.judge.ladder import Ladder, Place
@@ -233,8 +234,9 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         )
         scores = tuple(self._score(state, record.step, seen) for seen in observations)
         voted = vote(observations, scores, state.windows)
-        alarms = alarms_of(record, observations, voted)
-        opens = opens_case(observations, voted)
+        strange = rate_alarms(record)
+        alarms = (*alarms_of(record, observations, voted), *strange)
+        opens = bool(strange) or opens_case(observations, voted)
         learns = record.committed and _is_calm(state.case, opens=opens)
         settle = self.detector.learn if learns else self.detector.note
         windows = dict(state.windows)

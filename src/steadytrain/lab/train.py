@@ -16,6 +16,8 @@ from steadytrain.errors import SettingError
 from steadytrain.judge.judge import Judge
 from steadytrain.lab import faults
 from steadytrain.lab.model import Config, Transformer
+from steadytrain.lab.sabotage import Outbreaks, Saboteur
+from steadytrain.lab.spoiling import FaultyOrder
 from steadytrain.lab.texts import Corpus
 from steadytrain.train import Feed, Panel, Ranks, Session, WarmupStableDecay
 
@@ -81,11 +83,17 @@ def train(settings: Settings) -> None:
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.peak, betas=(0.9, 0.95), weight_decay=0.1, fused=True
     )
-    saboteur = faults.Saboteur(
-        bare, optimizer, planned, fired=settings.home.parent / "lab" / "fired.json"
+    saboteur = Saboteur(
+        bare,
+        optimizer,
+        planned,
+        fired=settings.home.parent / "lab" / "fired.json",
+        rank=ranks.rank,
     )
+    order = FaultyOrder(corpus, planned)
+    Outbreaks(bare, order, planned)
     feed = Feed(
-        faults.FaultyOrder(corpus, planned),
+        order,
         batch_size=settings.batch_size // ranks.world,
         rank=ranks.rank,
         world=ranks.world,

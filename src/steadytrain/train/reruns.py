@@ -8,6 +8,7 @@ run is put back to the bit: weights, moments, hyperparameters, random states, gr
 
 import contextlib
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,11 @@ MOST_STEPS = 24
 SAME = 1e-3
 """Relative difference up to which two numbers count as the same: nondeterministic kernels in bf16
 stay below it over a few steps; a fault worth a name does not. Source: guess."""
+
+
+_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+"""A user's hooks count updates and average weights: they must not hear of steps made again. torch
+has no public way to hold them back (2.6 to 2.13)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,9 +212,14 @@ class Reruns:
         for parameter in self._parameters:
             parameter.grad = None
         present = self._take(0)
+        hooks = {name: getattr(self._optimizer, name, None) for name in _HOOKS}
+        for name in hooks:
+            setattr(self._optimizer, name, OrderedDict())
         try:
             yield present
         finally:
+            for name, hook in hooks.items():
+                setattr(self._optimizer, name, hook)
             self._restore(present)
             for parameter, grad in zip(self._parameters, grads, strict=True):
                 parameter.grad = grad
