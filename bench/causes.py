@@ -31,7 +31,8 @@ GROUPS = (
     ("encoded:zh", "encoded:en", "encoded:code", "repetition:zh", "repetition:en",
      "repetition:code"),
     ("markup:zh", "markup:en", "wrong-domain:zh", "wrong-domain:en", "wrong-domain:code"),
-    ("repeated-batch", "mixture", "outbreak", "logits", "learning-rate"),
+    ("repeated-batch", "mixture", "outbreak", "learning-rate"),
+    ("logits",),
     ("adam-reset", "optimizer", "betas", "epsilon", "gradient", "weights", "moments"),
 )  # fmt: skip
 STEPS_FOR_EACH = 56

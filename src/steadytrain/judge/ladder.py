@@ -205,14 +205,13 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _for_logit_growth(self, place: Place) -> tuple[tuple[Plan, ...], str]:
-        if place.rung > 0:
-            return self._for_instability(msgspec.structs.replace(place, rung=place.rung - 1))
-        back = self._before(place.onset, self.margin)
-        hold = SetZLoss(coefficient=self.z_loss, from_step=back)
+        if place.rung > 1 or place.is_harmed:
+            return self._for_instability(place)
+        coefficient = self.z_loss * 10**place.rung
         return (
-            RollBack(to_step=back),
-            hold,
-        ), "return to before the growth and hold it with a z-loss"
+            (SetZLoss(coefficient=coefficient, from_step=place.due - 1),),
+            "the loss is well, only the logits grow: hold them with a z-loss",
+        )
 
     def _for_instability(self, place: Place) -> tuple[tuple[Plan, ...], str]:
         back = self._before(place.onset, self.margin)
