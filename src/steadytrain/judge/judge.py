@@ -552,7 +552,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         return self.detector.score(window, step, seen)
 
     def _onset(self, state: State, step: int, alarms: tuple[Alarm, ...]) -> int:
-        windows = [state.windows[alarm.signal] for alarm in alarms]
+        windows = [state.windows[one.signal] for one in alarms if one.signal in state.windows]
         histories = tuple((one.recent_steps, one.recent_distances) for one in windows)
         return find_onset(histories, step, near=self.near, reach=self.reach)
 

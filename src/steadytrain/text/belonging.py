@@ -1,0 +1,104 @@
+"""Does a text belong to its domain? Markup where prose should be, another script, another sort."""
+
+import re
+from collections.abc import Mapping
+
+from steadytrain.text.characters import (
+    CYRILLIC,
+    HAN,
+    HANGUL,
+    KANA,
+    OTHER_LETTER,
+    RARE_HAN,
+    count,
+    kinds_of,
+    points_of,
+)
+from steadytrain.text.profile import Profile, shipped, surprises
+from steadytrain.text.verdict import Verdict, corrupt
+
+TAG_SHARE = 0.4
+FEW_TAGS = 3
+PROSE = 200
+"""Characters of prose beside badges and pictures."""
+
+FOREIGN_SHARE = 0.4
+"""Share of the visible characters. A page of English with Chinese examples has less."""
+
+WINDOW_HAN = 12
+LEAD = 0.6
+ENOUGH_BYTES = 400
+"""A lead of 0.6 bits a gram over 400 bytes: 1 % of held-out clean texts reach it (docs/lint.md)."""
+
+SAMPLE = 8000
+"""Characters that are enough to tell a domain."""
+
+_HAN = re.compile("[\u4e00-\u9fff]{4}")
+_TAG = re.compile(r"</?[A-Za-z][^<>]{0,300}>|<!--.*?-->|<[!?][^<>]{0,300}>", re.S)
+_IMAGE = re.compile(r"<(?:img|a|p|br|div|picture|source)\b[^<>]*>|</(?:a|p|div|picture)>", re.I)
+
+
+def markup(text: str, top: str | None) -> Verdict | None:
+    """Tags where prose should be."""
+    if top == "code" or text.count("<") < FEW_TAGS:
+        return None
+    spans = tuple(match.span() for match in _TAG.finditer(text))
+    covered = sum(stop - first for first, stop in spans)
+    if covered < TAG_SHARE * len(text) or len(spans) < FEW_TAGS:
+        return None
+    if top is None and len(text) < 400:
+        return None
+    images = sum(bool(_IMAGE.fullmatch(text[first:stop])) for first, stop in spans)
+    if 2 * images > len(spans) and len(text) - covered >= PROSE:
+        return None  # badges and pictures at the head of a page of Markdown
+    return corrupt("markup", 0.85, spans, f"{covered / len(text):.0%} of the text is tags")
+
+
+def wrong_script(text: str, top: str | None) -> Verdict | None:
+    """Another script than the domain's, told by kinds of characters."""
+    if top not in ("en", "code", "zh"):
+        return None
+    if text.isascii():
+        if top != "zh" or len(text) < 1000:
+            return None
+        return corrupt(
+            "wrong_domain", 0.8, ((0, len(text)),),
+            f"no Chinese character in {len(text)} characters",
+        )  # fmt: skip
+    numbers = count(kinds_of(points_of(text)))
+    visible = max(1, sum(map(len, text.split())))
+    han = int(numbers[HAN] + numbers[RARE_HAN])
+    foreign = int(numbers[KANA] + numbers[HANGUL] + numbers[CYRILLIC] + numbers[OTHER_LETTER])
+    if top == "zh":
+        if foreign >= max(WINDOW_HAN, FOREIGN_SHARE * visible, han):
+            return _wrong(text, f"{foreign / visible:.0%} of a text of zh is of another script")
+        letters = sum(map(str.isalpha, text[:4000])) if han == 0 else 0
+        if han == 0 and len(text) >= 1000 and letters > 0.5 * min(4000, visible):
+            return _wrong(text, f"no Chinese character in {len(text)} characters", 0.8)
+        return None
+    if han + foreign >= max(WINDOW_HAN, FOREIGN_SHARE * visible):
+        what = "Chinese characters" if han >= foreign else "of another script"
+        return _wrong(text, f"{(han + foreign) / visible:.0%} of a text of {top} is {what}")
+    return None
+
+
+def unlike(text: str, domain: str | None, profiles: Mapping[str, Profile] | None) -> Verdict | None:
+    """Another sort of text, told by its grams: code among prose, prose among code."""
+    if domain is None or len(text.encode("utf-8", "replace")) < ENOUGH_BYTES:
+        return None
+    known: Mapping[str, Profile] = shipped() if profiles is None else profiles
+    own = domain if domain in known else domain.split("/")[0]
+    if own not in known or len(known) < 2:
+        return None
+    costs = surprises(text[:SAMPLE], known)
+    name = min(costs, key=lambda one: costs[one])
+    lead = costs[own] - costs[name]
+    if name.split("/")[0] == own.split("/")[0] or lead < LEAD:
+        return None
+    if name == "zh" and profiles is None and not _HAN.search(text[:SAMPLE]):
+        return None  # maths and other symbols: they sound like nothing that was learned
+    return _wrong(text, f"it sounds like {name}, by {lead:.2f} bits a gram", 0.7)
+
+
+def _wrong(text: str, evidence: str, confidence: float = 0.9) -> Verdict:
+    return corrupt("wrong_domain", confidence, ((0, len(text)),), evidence)

@@ -1,0 +1,99 @@
+"""Bytes written as letters: base64, hex, uuencode, escapes."""
+
+import math
+import re
+from collections import Counter
+
+from steadytrain.text.verdict import Verdict, corrupt, unusual
+
+ENCODED_SHARE = 0.5
+"""Share of the text. Lockfiles reach 0.45 with their checksums."""
+
+LONG = 2000
+"""Characters in a row that are encoded, from which a part of a text counts; an inlined picture or
+key is shorter in most documents."""
+
+HINTED = 0.18
+"""Share of capitals and digits among the visible characters below which nothing is looked for; half
+a text of base64 has 0.28, of hex 0.31."""
+
+_CAPITALS_AND_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{40,}={0,2}(?:\s+[A-Za-z0-9+/]{20,}={0,2})*")
+_HEX = re.compile(r"(?:(?:0x|\\x)?[0-9a-fA-F]{2}[ ,:;]{0,2}\s?){20,}|(?:[0-9a-fA-F]{8,}[ :]+){4,}")
+_UU = re.compile(r"(?:^M[\x20-\x60]{60}$\n?){3,}", re.M)
+_ESCAPES = (
+    ("\\u", re.compile(r"(?:\\u[0-9a-fA-F]{4}[^\\\n]{0,8}\n?){6,}"), "Unicode escapes"),
+    ("%", re.compile(r"(?:%[0-9A-Fa-f]{2}|[A-Za-z0-9._~-]{0,2}){12,}"), "percent escapes"),
+    ("=", re.compile(r"(?:=[0-9A-F]{2}){6,}(?:=?\s*(?:=[0-9A-F]{2})+)*"), "quoted-printable"),
+    ("&#", re.compile(r"(?:&#x?[0-9a-fA-F]{2,6};\s?){6,}"), "character references"),
+)
+_CHECKSUM = re.compile(
+    r"(?:sha\d+|md5|integrity|digest|hash|checksum|rev|commit)[\W_\d]{0,8}$", re.I
+)
+
+
+def find(text: str, raw: bytes) -> Verdict | None:
+    """What is encoded in a text; None for a text that is not."""
+    for mark, pattern, name in _ESCAPES:
+        if text.count(mark) * 3 >= 0.25 * len(text):
+            found = _judge(text, [match.span() for match in pattern.finditer(text)], name)
+            if found is not None:
+                return found
+    if len(raw) - len(raw.translate(None, _CAPITALS_AND_DIGITS)) < HINTED * len(text):
+        return None
+    if text.count("\nM") >= 2 and _UU.search(text):
+        found = _judge(text, [match.span() for match in _UU.finditer(text)], "uuencoded lines")
+        if found is not None:
+            return found
+    hexes = [match.span() for match in _HEX.finditer(text) if _is_hex(match.group())]
+    found = _judge(text, hexes, "hex")
+    if found is not None:
+        return found
+    runs = [match.span() for match in _BASE64.finditer(text) if _is_random(match.group())]
+    return _judge(text, runs, "base64")
+
+
+def _judge(text: str, spans: list[tuple[int, int]], name: str) -> Verdict | None:
+    covered = sum(stop - first for first, stop in spans)
+    longest = max((stop - first for first, stop in spans), default=0)
+    if covered < max(40, ENCODED_SHARE * len(text)) and (
+        longest < LONG or covered < 0.2 * len(text)
+    ):
+        return None
+    words = f"{covered} of {len(text)} characters are {name}"
+    if _is_listing(text, spans):
+        return unusual(f"{words}, each beside a name: checksums", tuple(spans))
+    return corrupt("encoded", 0.9, tuple(spans), words)
+
+
+def _is_listing(text: str, spans: list[tuple[int, int]]) -> bool:
+    """Checksums of files, keys of packages, constants of a program: short runs with names."""
+    short = [span for span in spans if span[1] - span[0] <= 200]
+    if len(short) < max(2, 0.9 * len(spans)):
+        return False
+    beside = 0
+    for first, stop in short:
+        line = (
+            text[text.rfind("\n", 0, first) + 1 : first] + text[stop : stop + 80].partition("\n")[0]
+        )
+        beside += bool(re.search(r"[A-Za-z]{3,}", line) or _CHECKSUM.search(text[:first][-24:]))
+    return beside >= 0.7 * len(short)
+
+
+def _is_hex(run: str) -> bool:
+    # A table of decimal numbers has no letter among its digits.
+    letters = sum(char in "abcdefABCDEF" for char in run)
+    digits = sum(char.isdigit() for char in run)
+    least = 0.02 if letters + digits == len(run) else 0.08
+    return letters >= least * (letters + digits) and digits >= 0.3 * (letters + digits)
+
+
+def _is_random(run: str) -> bool:
+    sample = re.sub(r"\s+", "", run)[:400]
+    kinds = (str.islower, str.isupper, str.isdigit)
+    if not all(sum(map(test, sample)) >= 0.03 * len(sample) for test in kinds):
+        return False
+    counts = Counter(sample)
+    bits = -sum(n / len(sample) * math.log2(n / len(sample)) for n in counts.values())
+    turns = sum(a.islower() != b.islower() for a, b in zip(sample, sample[1:], strict=False))
+    return bits > 4.0 and turns >= 0.25 * len(sample)
