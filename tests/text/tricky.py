@@ -6,7 +6,22 @@ import json
 import random
 
 _chance = random.Random(7)
-_WORDS = ["loss", "step", "batch", "token", "layer", "norm", "weight", "rate", "seed", "shard", "epoch", "draw", "panel", "judge"]
+_WORDS = [
+    "loss",
+    "step",
+    "batch",
+    "token",
+    "layer",
+    "norm",
+    "weight",
+    "rate",
+    "seed",
+    "shard",
+    "epoch",
+    "draw",
+    "panel",
+    "judge",
+]
 
 
 def _digest(text: str) -> str:
@@ -68,7 +83,9 @@ _PIP_LOCK = "\n".join(
     for at, name in enumerate(_WORDS)
 )
 
-_SUMS = "\n".join(f"{_digest(str(at))}  dist/{name}-{at}.tar.gz" for at, name in enumerate(_WORDS * 3))
+_SUMS = "\n".join(
+    f"{_digest(str(at))}  dist/{name}-{at}.tar.gz" for at, name in enumerate(_WORDS * 3)
+)
 
 _EMOJI = "训练开始啦 🚀🚀 loss 在下降 📉📉📉！大家辛苦了 👍👍👍 明天继续 💪😄🎉🎉 Good night 🌙✨\n"
 
@@ -83,13 +100,17 @@ _BLANK_LINES = "\n\n\n\n\n".join(
     )
 )
 
-_BADGES = "\n".join(
-    f'<a href="https://example.org/{name}"><img src="https://example.org/badge/{name}.svg" alt="{name}"></a>'
-    for name in _WORDS[:8]
-) + "\n\n# A project\n\n" + (
-    "It trains a model and tells what went wrong, in two languages. Give it a loop and a data order; it\n"
-    "watches the loss of every domain, reads the text behind a spike, and goes back when it has to.\n"
-    "Nothing of it needs a network. The report is one page that can be sent by mail.\n"
+_BADGES = (
+    "\n".join(
+        f'<a href="https://example.org/{name}"><img src="https://example.org/badge/{name}.svg" alt="{name}"></a>'
+        for name in _WORDS[:8]
+    )
+    + "\n\n# A project\n\n"
+    + (
+        "It trains a model and tells what went wrong, in two languages. Give it a loop and a data order; it\n"
+        "watches the loss of every domain, reads the text behind a spike, and goes back when it has to.\n"
+        "Nothing of it needs a network. The report is one page that can be sent by mail.\n"
+    )
 )
 
 _JSX = """export function Curve({points, onPick}) {
@@ -105,10 +126,14 @@ _JSX = """export function Curve({points, onPick}) {
 
 _HTML_PAGE = "<ul>\n" + "".join(f"  <li><a href='#{w}'>{w}</a></li>\n" for w in _WORDS) + "</ul>\n"
 
-_SBOX = "static const uint8_t sbox[256] = {\n" + "\n".join(
-    "    " + ", ".join(f"0x{_chance.randrange(256):02x}" for _ in range(16)) + "," for _ in range(16)
-) + "\n};\n\nuint8_t substitute(uint8_t value) {\n    return sbox[value];\n}\n" + (
-    "/* The table was drawn at random; a real cipher derives it from an inverse. */\n" * 1
+_SBOX = (
+    "static const uint8_t sbox[256] = {\n"
+    + "\n".join(
+        "    " + ", ".join(f"0x{_chance.randrange(256):02x}" for _ in range(16)) + ","
+        for _ in range(16)
+    )
+    + "\n};\n\nuint8_t substitute(uint8_t value) {\n    return sbox[value];\n}\n"
+    + ("/* The table was drawn at random; a real cipher derives it from an inverse. */\n" * 1)
 )
 
 _CSV = "step,domain,loss,tokens\n" + "\n".join(
@@ -134,7 +159,9 @@ _ABOUT_ZH = """所谓乱码，就是用错误的编码去读一段字节。把 U
 判断一段文字是不是乱码，不能只看有没有生僻字，因为人名、古文和诗词里也有；要看整段文字里常用字占多少。
 """
 
-_UNICODE_MATHS = "∀ε>0 ∃δ>0: |x−a|<δ ⇒ |f(x)−f(a)|<ε. ∑ᵢ αᵢ ≤ ∞, ∂L/∂θ ≈ 𝔼[∇ℓ], ℝⁿ ⊇ 𝒳 ∋ x ↦ ⟨w,x⟩ ∈ ℝ.\n"
+_UNICODE_MATHS = (
+    "∀ε>0 ∃δ>0: |x−a|<δ ⇒ |f(x)−f(a)|<ε. ∑ᵢ αᵢ ≤ ∞, ∂L/∂θ ≈ 𝔼[∇ℓ], ℝⁿ ⊇ 𝒳 ∋ x ↦ ⟨w,x⟩ ∈ ℝ.\n"
+)
 
 _BOX = """┌──────────┬────────┐
 │ 名称     │ 损失   │

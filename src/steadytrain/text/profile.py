@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 ORDER = 4
-"""Bytes of a gram. Source: byte 4-grams told zh, en and code apart on 98 % of clean documents, where
-language identification cannot tell English from code."""
+"""Bytes of a gram. Source: byte 4-grams told zh, en and code apart on 98 % of clean documents,
+where language identification cannot tell English from code."""
 
 BITS = 16
 BUCKETS = 1 << BITS

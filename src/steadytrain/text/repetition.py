@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from steadytrain.text.verdict import Verdict, corrupt
 
 COMPRESSED = 0.3
-"""Compressed to a larger share than this, a text does not repeat itself as a whole. Clean tables and
-lockfiles are above 0.1; what repeats a paragraph ten times is below."""
+"""Compressed to a larger share than this, a text does not repeat itself as a whole. Clean
+tables and lockfiles are above 0.1; what repeats a paragraph ten times is below."""
 
 SHORT = 0.55
 """The same for texts of a few hundred bytes, which never compress well."""
@@ -18,11 +18,12 @@ SHORT = 0.55
 EXACT = 0.9
 REPEATED_SHARE = 0.85
 GRAM = 24
-SAMPLE = 20_000
+SAMPLE = 12_000
 RUN = 200
 
 _LETTERS = re.compile("[A-Za-z]{2,}|[\u0400-\u04ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 _DIGITS = str.maketrans("123456789", "000000000")
+_STAMP = re.compile(r"\W{0,3}\d{2,4}[-:/.]\d\d[-:/.]\d\d")
 _RUN = re.compile(r"(\S)\1{63,}")
 
 
@@ -40,16 +41,15 @@ def find(text: str, raw: bytes) -> Verdict | None:
     if not _LETTERS.search(body) or _is_table(body):
         return None  # rulers, tables and columns of numbers repeat by nature
     sample = np.frombuffer(body.translate(_DIGITS)[:SAMPLE].encode("utf-32-le", "replace"), "<u4")
-    period = _period(sample)
-    if period:
+    repeated, period = _repeats(sample)
+    if repeated >= 0.5 and period and len(sample) >= 2.5 * period:
         same = float((sample[period:] == sample[:-period]).mean())
-        if same >= EXACT and len(sample) >= 2.5 * period:
+        if same >= EXACT:
             return corrupt(
                 "repetition", 0.95, ((0, len(text)),),
                 f"{same:.0%} repeats with a period of {period} characters",
             )  # fmt: skip
-    repeated = _repeated(sample)
-    if repeated < REPEATED_SHARE:
+    if repeated < REPEATED_SHARE or _is_record(body):
         return None
     return corrupt(
         "repetition", 0.9, ((0, len(text)),),
@@ -71,21 +71,15 @@ def _run(text: str, body: str) -> Verdict | None:
     return corrupt("repetition", 0.95, (longest.span(),), f"one character {size} times in a row")
 
 
-def _period(sample: NDArray[np.uint32]) -> int:
-    """The commonest distance between a gram and its last occurrence; 0 for none."""
+def _repeats(sample: NDArray[np.uint32]) -> tuple[float, int]:
+    """Share of the grams that stood earlier, and their commonest distance from there."""
     marks = _marks(sample)
     order = np.argsort(marks, kind="stable")
     same = marks[order][1:] == marks[order][:-1]
     gaps = (order[1:] - order[:-1])[same]
     if not len(gaps):
-        return 0
-    return int(np.bincount(gaps).argmax())
-
-
-def _repeated(sample: NDArray[np.uint32]) -> float:
-    """Share of the grams that stood earlier."""
-    marks = _marks(sample)
-    return 1 - len(np.unique(marks)) / max(1, len(marks))
+        return 0.0, 0
+    return len(gaps) / len(marks), int(np.bincount(gaps).argmax())
 
 
 def _marks(sample: NDArray[np.uint32]) -> NDArray[np.uint64]:
@@ -103,6 +97,14 @@ def _is_table(body: str) -> bool:
     if len(lines) < 4 or len(set(lines)) < 0.7 * len(lines):
         return False
     return sum(map(_is_row, lines)) >= 0.6 * len(lines)
+
+
+def _is_record(body: str) -> bool:
+    """Lines of a log: each begins with its own time or number, and no two are equal."""
+    lines = [line for line in body.splitlines() if line.strip()]
+    if len(lines) < 4 or len(set(lines)) < 0.9 * len(lines):
+        return False
+    return sum(bool(_STAMP.match(line)) for line in lines) >= 0.7 * len(lines)
 
 
 def _is_row(line: str) -> bool:
