@@ -132,10 +132,18 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _add_lint(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    lint = commands.add_parser("lint", help="say what is wrong with text files")
-    lint.add_argument("paths", type=Path, nargs="+")
-    lint.add_argument("--domain", help="what the text should be: zh, en, code")
-    lint.add_argument("--json", action="store_true", help="one JSON object per document")
+    lint = commands.add_parser("lint", help="say what is wrong with the documents of a corpus")
+    lint.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, patterns")
+    lint.add_argument("--domain", metavar="NAME", help="what the text should be: zh, en, code")
+    lint.add_argument("--json", action="store_true", help="print one JSON object per document")
+    lint.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
+    lint.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write verdicts and a skip list; resumable"
+    )
+    lint.add_argument("--column", default="text", metavar="NAME", help="field of the text (text)")
+    lint.add_argument(
+        "--tokenizer", metavar="PATH", help="tokenizer.json, its folder, or 'bytes', for token ids"
+    )
     lint.set_defaults(action=_lint)
 
 
@@ -262,35 +270,19 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _lint(options: argparse.Namespace) -> int:
-    from steadytrain.lab.documents import read_domain
-    from steadytrain.text import lint
+    from steadytrain.corpora import linting
 
-    num_read = num_corrupt = 0
-    for path in options.paths:
-        for document in read_domain(options.domain or "text", str(path)):
-            found = lint(document.text.decode("utf-8", "replace"), domain=options.domain)
-            num_read += 1
-            num_corrupt += found.verdict == "corrupt"
-            if options.json:
-                print(
-                    json.dumps(
-                        {
-                            "source": document.source,
-                            "domain": options.domain,
-                            "verdict": found.verdict,
-                            "class": found.kind,
-                            "confidence": found.confidence,
-                            "offsets": found.offsets,
-                            "evidence": found.evidence,
-                        },
-                        ensure_ascii=False,
-                    )
-                )
-            elif found.verdict != "clean":
-                print(f"{document.source}: {found.verdict} {found.kind or ''}: {found.evidence}")
-    if not options.json:
-        print(f"{num_read} documents read, {num_corrupt} corrupt")
-    return 1 if num_corrupt else 0
+    return linting.run(
+        linting.Settings(
+            paths=tuple(options.paths),
+            domain=options.domain,
+            column=options.column,
+            tokenizer=options.tokenizer,
+            workers=options.workers,
+            out=options.out,
+            as_json=options.json,
+        )
+    )
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -300,7 +292,7 @@ def _doctor(options: argparse.Namespace) -> int:
         "watch, replay, report, lint": ("numpy", "msgspec"),
         "train, run": ("torch", "xxhash", "psutil"),
         "demo": ("torch", "xxhash", "psutil", "rich"),
-        "parquet files": ("pyarrow",),
+        "lint: parquet, zst, token ids": ("pyarrow", "zstandard", "tokenizers"),
         "hub data sets": ("datasets",),
     }
     print(f"steadytrain {__version__}, Python {sys.version.split()[0]}")
@@ -308,7 +300,7 @@ def _doctor(options: argparse.Namespace) -> int:
         missing = [name for name in modules if util.find_spec(name) is None]
         have = [f"{name} {metadata.version(name)}" for name in modules if name not in missing]
         state = "ready" if not missing else f"needs pip install {' '.join(missing)}"
-        print(f"{what:28} {state:32} {', '.join(have)}")
+        print(f"{what:30} {state:32} {', '.join(have)}")
     return 0
 
 

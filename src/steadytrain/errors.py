@@ -6,6 +6,7 @@ SteadytrainError
   CheckpointError   a checkpoint is missing, torn or of another model
   FeedError         the data order cannot do what was asked
   LogError          another tool's log cannot be read
+  CorpusError       a corpus cannot be linted as asked
 """
 
 
@@ -31,3 +32,7 @@ class FeedError(SteadytrainError):
 
 class LogError(SteadytrainError):
     """Another tool's log cannot be read."""
+
+
+class CorpusError(SteadytrainError):
+    """A corpus cannot be linted as asked."""

@@ -38,8 +38,9 @@ def contains(ranges: Ranges, member: int) -> bool:
 
 
 def overlaps(ranges: Ranges, first: int, end: int) -> bool:
-    """Whether any range meets [first, end)."""
-    return any(max(low, first) < min(high, end) for low, high in ranges)
+    """Whether any of merged ranges meets [first, end)."""
+    index = bisect_right(ranges, first, key=lambda one: one[1])
+    return first < end and index < len(ranges) and ranges[index][0] < end
 
 
 def size(ranges: Ranges) -> int:

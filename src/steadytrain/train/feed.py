@@ -6,7 +6,7 @@ around a stateful sampler replay the bad batch, or shift everything behind it.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,6 +79,8 @@ class Feed:
         order: the data order.
         batch_size: sequences of one micro-batch on one rank.
         accumulate: micro-batches of one update.
+        left_out: draws that no step uses, such as those of a skip list
+            (`steadytrain.corpora.draws_left_out`). Every attempt of a run needs the same.
 
     Raises:
         SettingError: a size below 1.
@@ -93,6 +95,7 @@ class Feed:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        left_out: Iterable[tuple[int, int]] = (),
     ) -> None:
         if batch_size < 1 or accumulate < 1:
             raise SettingError(
@@ -106,7 +109,9 @@ class Feed:
         self._rank = rank
         self._world = world
         self._device = torch.device(device)
+        self._left_out = merge(left_out)
         self._excluded: list[tuple[int, Ranges]] = []
+        self._merged: tuple[Ranges, Ranges] = ((), self._left_out)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -117,13 +122,15 @@ class Feed:
         return self.batch_size * self.accumulate * self._world
 
     def leave_out(self, exclusions: list[tuple[int, Ranges]]) -> None:
-        """Replace all exclusions: each (from_step, ranges) holds in steps after `from_step`."""
+        """Replace what remedies exclude: each (from_step, ranges) holds after `from_step`."""
         self._excluded = [(from_step, merge(ranges)) for from_step, ranges in exclusions]
 
     def excluded(self, step: int) -> Ranges:
         """Draws that step `step` must not use."""
-        active = [one for after, ranges in self._excluded if step > after for one in ranges]
-        return merge(active)
+        active = tuple(one for after, ranges in self._excluded if step > after for one in ranges)
+        if self._merged[0] != active:  # a skip list is long: merge it once, not every step
+            self._merged = (active, merge([*self._left_out, *active]))
+        return self._merged[1]
 
     def seek(self, draw: int) -> None:
         """Go on from this absolute position."""

@@ -1,0 +1,1 @@
+"""steadytrain inside other people's frameworks."""
