@@ -20,7 +20,7 @@ from pathlib import Path
 
 import machine
 from steadytrain import journal
-from steadytrain.events import Advice, BatchExamined, Diagnosis, Event, Incident
+from steadytrain.events import Advice, BatchExamined, Diagnosis, Event, Incident, StepRecord
 from steadytrain.lab import faults
 from steadytrain.lab.faults import EXPECTED_CAUSE, EXPECTED_DEFECT, Fault
 from steadytrain.lab.texts import Corpus
@@ -87,7 +87,7 @@ def _run(root: Path, seed: int, names: tuple[str, ...]) -> list[dict[str, object
     with (home.parent / "log.txt").open("wb") as log:
         subprocess.run(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
     events = journal.load(home, "rank0")
-    return [_graded(one, seed, corpus.domains, events, planned) for one in planned]
+    return [_graded(one, seed, corpus.domains, events) for one in planned]
 
 
 def _graded(
@@ -95,13 +95,11 @@ def _graded(
     seed: int,
     domains: tuple[str, ...],
     events: list[Event],
-    planned: tuple[Fault, ...],
 ) -> dict[str, object]:
-    later = [one.step for one in planned if one.step > fault.step]
-    end = min([*later, fault.step + 45])
+    began = _first_affected(fault, events)
     incidents = [
         one for one in events
-        if isinstance(one, Incident) and one.change == "opened" and fault.step - 1 <= one.step < end
+        if isinstance(one, Incident) and one.change == "opened" and began <= one.step < began + 40
     ]  # fmt: skip
     domain = (
         f":{domains[fault.domain]}"
@@ -127,10 +125,18 @@ def _graded(
     right = right and cause.defect == EXPECTED_DEFECT.get(fault.kind)
     return row | {
         "cause": cause_words(cause, "en"), "confidence": cause.confidence, "right": right,
-        "late": incidents[0].step - fault.step, "remade": seen[0].remade_steps if seen else None,
+        "late": incidents[0].step - began, "remade": seen[0].remade_steps if seen else None,
         "seconds": seen[0].seconds if seen else None,
         "others": [f"{one.name} {one.confidence:.2f}" for one in diagnoses[0].causes[1:3]],
     }  # fmt: skip
+
+
+def _first_affected(fault: Fault, events: list[Event]) -> int:
+    """Skipped draws make a fault that goes by draws come earlier than planned."""
+    records = (one for one in events if isinstance(one, StepRecord))
+    if fault.first_draw is None:
+        return fault.step
+    return next((one.step for one in records if one.draw_end > fault.first_draw), fault.step)
 
 
 def _say(rows: list[dict[str, object]]) -> None:

@@ -111,6 +111,7 @@ class StepRecord(Fact, frozen=True):
         grad_norm: global L2 norm before clipping.
         layer_norms: the same of each group of layers.
         logsumexp: root mean square of the logits' logsumexp over all tokens. [nats]
+        corrupt: sequences whose text is corrupt, per domain over all ranks.
         update: root mean square of the change of a fixed sample of weights.
         lr, lr_planned: what the optimizer used, and what the schedule and remedies asked for.
         loss_limit, grad_limit: what the gate compared with.
@@ -141,6 +142,7 @@ class StepRecord(Fact, frozen=True):
     seconds: float | None = None
     layer_norms: tuple[float, ...] = ()
     logsumexp: float | None = None
+    corrupt: tuple[int, ...] = ()
 
 
 class PanelRecord(Fact, frozen=True):

@@ -69,11 +69,12 @@ _ZH = {
     "grad norm": "梯度范数",
     "update": "更新幅度",
     "loss scale": "损失缩放",
+    "text": "文本",
+    "lr ratio": "学习率比",
     "logsumexp": "logsumexp",
     "optimizer": "优化器设置",
     "changed": "被改动",
     "tokens/s": "吞吐",
-    "lr ratio": "学习率比",
 }
 
 

@@ -1,7 +1,7 @@
 """Alarms that belong together: a case that opens, grows, is treated, and closes."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -12,6 +12,10 @@ from steadytrain.judge.evidence import LR_TOLERANCE
 from steadytrain.signals import Observation, lr_ratio
 
 Phase = Literal["examining", "treating", "verifying", "watching", "waiting"]
+
+
+RARE = 1e-6
+"""Chance per step and domain that so many sequences are corrupt by accident."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +87,33 @@ def rate_alarms(record: StepRecord) -> tuple[Alarm, ...]:
             value=ratio, expected=1.0, score=math.inf,
         ),
     )  # fmt: skip
+
+
+def text_alarms(
+    record: StepRecord, domains: Sequence[str], rates: Sequence[float]
+) -> tuple[Alarm, ...]:
+    """An alarm for each domain with far more corrupt sequences in this step than as a rule."""
+    found = []
+    for at, (count, rate) in enumerate(zip(record.corrupt, rates, strict=True)):
+        usual = rate * record.sequences[at]
+        if count >= 2 and _chance_of(count, usual) < RARE:
+            found.append(
+                Alarm(
+                    attempt=record.attempt, step=record.step, signal=f"text:{domains[at]}",
+                    direction="rise", value=count / record.sequences[at], expected=rate,
+                    score=(count - usual) / math.sqrt(usual),
+                )
+            )  # fmt: skip
+    return tuple(found)
+
+
+def _chance_of(count: int, usual: float) -> float:
+    """Chance that a Poisson number of this mean is so large or larger."""
+    term = below = math.exp(-usual)
+    for number in range(1, count):
+        term *= usual / number
+        below += term
+    return max(0.0, 1.0 - below)
 
 
 def changed_settings(

@@ -49,20 +49,23 @@ from steadytrain.judge.incidents import (
     opens_case,
     rate_alarms,
     settings_alarms,
+    text_alarms,
 )
 from steadytrain.judge.ladder import Ladder, Place
 from steadytrain.judge.outcome import Verification
 from steadytrain.judge.seen import (
     MIXTURE_AFTER,
     Seen,
+    corrupt_rate,
     farness,
     layer_ratios,
     lr_jump,
     mixture_of,
+    remember,
 )
 from steadytrain.judge.votes import foretell, vote
 from steadytrain.ranges import Ranges, overlaps
-from steadytrain.signals import Observation, lr_ratio, observe
+from steadytrain.signals import Observation, observe
 
 RECENT = 64
 """Steps remembered one by one: more than any onset or evidence reaches back. [steps]"""
@@ -234,7 +237,8 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         )
         scores = tuple(self._score(state, record.step, seen) for seen in observations)
         voted = vote(observations, scores, state.windows)
-        strange = rate_alarms(record)
+        rates = [corrupt_rate(state.recent, at) for at in range(len(record.corrupt))]
+        strange = (*rate_alarms(record), *text_alarms(record, state.domains, rates))
         alarms = (*alarms_of(record, observations, voted), *strange)
         opens = bool(strange) or opens_case(observations, voted)
         learns = record.committed and _is_calm(state.case, opens=opens)
@@ -243,23 +247,11 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         for seen, score in zip(observations, scores, strict=True):
             window = windows.get(seen.name) or self.detector.init(seen)
             windows[seen.name] = settle(window, record.step, seen, score=score)
-        remembered = Seen(
-            step=record.step,
-            draw=record.draw,
-            draw_end=record.draw_end,
-            loss=record.loss,
-            committed=record.committed,
-            lr_ratio=lr_ratio(record),
-            in_band=not opens,
-            lr=record.lr,
-            layer_norms=record.layer_norms,
-            tokens=record.tokens,
-        )
         state = _with(
             state,
             step=record.step,
             windows=windows,
-            recent=(*state.recent, remembered)[-RECENT:],
+            recent=(*state.recent, remember(record, in_band=not opens))[-RECENT:],
         )
         state, told = self._speed(state, record, observations, scores)
         state, judgments = self._case(state, record, alarms if opens else ())
@@ -481,6 +473,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
             window=window,
             landed=_landed(state, case.onset),
             recovered=recovered,
+            is_felt=any(not name.startswith("text:") for name in case.signals),
             is_harmed=any(name.startswith("loss") for name in case.signals)
             and "rise" in case.directions,
             rollbacks=state.num_rollbacks,

@@ -45,6 +45,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         window: draws of all steps from the onset to `due`.
         landed: whether an affected update landed.
         recovered: the newest points are inside their bands again.
+        is_felt: a loss, norm or update moved; not only the text was read to be corrupt.
         is_harmed: a loss is up, not only a gradient norm or an update size.
         rollbacks: how many this run has had.
     """
@@ -60,6 +61,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     recovered: bool
     is_harmed: bool
     rollbacks: int
+    is_felt: bool = True
 
 
 class Ladder(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +125,11 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
             return (
                 (SkipDraws(ranges=place.flagged, from_step=place.due - 1),),
                 "no affected update landed, so leaving the corrupt sequences out is enough",
+            )
+        if place.rung == 0 and not place.is_felt:
+            return (
+                (SkipDraws(ranges=place.flagged, from_step=place.due - 1),),
+                "nothing but the text is odd so far: leave the rest of it out, keep the model",
             )
         start = place.onset if place.first_flagged is None else place.first_flagged
         if place.rung == 0:

@@ -1,9 +1,13 @@
 """What is remembered of the last steps one by one, and what a stretch of them tells."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
+
+from steadytrain.events import StepRecord
+from steadytrain.signals import lr_ratio
 
 MIXTURE_BEFORE = 32
 MIXTURE_AFTER = 8
@@ -26,6 +30,33 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     lr: float | None = None
     layer_norms: tuple[float, ...] = ()
     tokens: tuple[int, ...] = ()
+    sequences: tuple[int, ...] = ()
+    corrupt: tuple[int, ...] = ()
+
+
+def remember(record: StepRecord, *, in_band: bool) -> Seen:
+    """What is kept of a step."""
+    return Seen(
+        step=record.step,
+        draw=record.draw,
+        draw_end=record.draw_end,
+        loss=record.loss,
+        committed=record.committed,
+        lr_ratio=lr_ratio(record),
+        in_band=in_band,
+        lr=record.lr,
+        layer_norms=record.layer_norms,
+        tokens=record.tokens,
+        sequences=record.sequences if record.corrupt else (),
+        corrupt=record.corrupt,
+    )
+
+
+def corrupt_rate(recent: Sequence[Seen], domain: int) -> float:
+    """Share of a domain's sequences that are corrupt as a rule; half a one where none was seen."""
+    calm = [seen for seen in recent if seen.in_band and len(seen.corrupt) > domain]
+    bad = sum(seen.corrupt[domain] for seen in calm)
+    return (bad + 0.5) / (sum(seen.sequences[domain] for seen in calm) + 50.0)
 
 
 def lr_jump(around: list[Seen]) -> float | None:

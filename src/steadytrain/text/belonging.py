@@ -30,6 +30,10 @@ LEAD = 0.6
 ENOUGH_BYTES = 400
 """A lead of 0.6 bits a gram over 400 bytes: 1 % of held-out clean texts reach it (docs/lint.md)."""
 
+LEAD_TOGETHER = 1.0
+"""The same for a batch: asked at every step, so it must be rarer."""
+
+FEW_HAN = 0.02
 SAMPLE = 8000
 """Characters that are enough to tell a domain."""
 
@@ -82,7 +86,25 @@ def wrong_script(text: str, top: str | None) -> Verdict | None:
     return None
 
 
-def unlike(text: str, domain: str | None, profiles: Mapping[str, Profile] | None) -> Verdict | None:
+def wrong_script_together(text: str, top: str) -> Verdict | None:
+    """The same for a dozen short texts: one of them may well have no Chinese."""
+    if top != "zh" or len(text) < ENOUGH_BYTES:
+        return wrong_script(text, top)
+    visible = max(1, sum(map(len, text.split())))
+    numbers = count(kinds_of(points_of(text)))
+    han = int(numbers[HAN] + numbers[RARE_HAN])
+    if han >= FEW_HAN * visible:
+        return wrong_script(text, top)
+    return _wrong(text, f"{han / visible:.0%} of the texts of zh together is Chinese characters")
+
+
+def unlike(
+    text: str,
+    domain: str | None,
+    profiles: Mapping[str, Profile] | None,
+    *,
+    lead: float = LEAD,
+) -> Verdict | None:
     """Another sort of text, told by its grams: code among prose, prose among code."""
     if domain is None or len(text.encode("utf-8", "replace")) < ENOUGH_BYTES:
         return None
@@ -92,12 +114,12 @@ def unlike(text: str, domain: str | None, profiles: Mapping[str, Profile] | None
         return None
     costs = surprises(text[:SAMPLE], known)
     name = min(costs, key=lambda one: costs[one])
-    lead = costs[own] - costs[name]
-    if name.split("/")[0] == own.split("/")[0] or lead < LEAD:
+    ahead = costs[own] - costs[name]
+    if name.split("/")[0] == own.split("/")[0] or ahead < lead:
         return None
     if name == "zh" and profiles is None and not _HAN.search(text[:SAMPLE]):
         return None  # maths and other symbols: they sound like nothing that was learned
-    return _wrong(text, f"it sounds like {name}, by {lead:.2f} bits a gram", 0.7)
+    return _wrong(text, f"it sounds like {name}, by {ahead:.2f} bits a gram", 0.7)
 
 
 def _wrong(text: str, evidence: str, confidence: float = 0.9) -> Verdict:

@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from steadytrain.events import BatchExamined, ExaminedSequence, Incident
 from steadytrain.ranges import Ranges, from_members
 from steadytrain.stats.blocks import MAD_TO_SIGMA
-from steadytrain.text import lint
 from steadytrain.train.feed import Feed
 from steadytrain.train.losses import sequence_sums, token_losses
 from steadytrain.train.marks import Marks
+from steadytrain.train.proofreader import Proofreader
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight, Recorder
 from steadytrain.train.reruns import Reruns
@@ -47,6 +47,10 @@ REPEATS = 32
 before the onset says how small it is. Source: guess."""
 
 
+Row = tuple[int, str | None, str]
+"""Domain, defect and evidence of a draw."""
+
+
 class Examiner:
     """Reads texts, repeats losses under earlier weights, and looks for impossible moves."""
 
@@ -68,6 +72,7 @@ class Examiner:
         self._model = model
         self._state = state
         self._feed = feed
+        self._proofreader = Proofreader(feed.order)
         self._recorder = recorder
         self._snapshots = snapshots
         self._reruns = reruns
@@ -156,34 +161,36 @@ class Examiner:
             "twice": (first, second),
         }
 
-    def _read_around(self, onset: int, step: int) -> dict[int, tuple[int, str | None, str]]:
-        """Lint every draw of the affected steps and those ahead: draw -> (domain, defect, why)."""
-        read: dict[int, tuple[int, str | None, str]] = {}
+    def _read_around(self, onset: int, step: int) -> dict[int, Row]:
+        """Lint every draw of the affected steps and those ahead."""
+        read: dict[int, Row] = {}
         for flight in self._recorder.between(onset - BACK_STEPS, step):
-            for draw in flight.draws.tolist():
-                read[draw] = self._lint(draw)
+            read |= self._read(flight.draws.tolist())
         if not any(row[1] for row in read.values()):
             return read
-        stretch = AHEAD_STEPS * self._feed.draws_per_step
-        first = self._feed.draw - self._feed.draws_per_step
+        size = self._feed.draws_per_step
+        first = self._feed.draw - size
         for _ in range(AHEAD_LIMIT // AHEAD_STEPS):
-            ahead = {draw: self._lint(draw) for draw in range(first, first + stretch)}
+            ahead: dict[int, Row] = {}
+            for _ in range(AHEAD_STEPS):
+                ahead |= self._read(range(first, first + size))
+                first += size
             read |= ahead
-            first += stretch
             if not any(row[1] for row in ahead.values()):
                 break
         return read
 
-    def _lint(self, draw: int) -> tuple[int, str | None, str]:
-        domain = self._feed.order.block(draw).domain
-        found = lint(self._feed.order.text(draw), domain=self._feed.domains[domain])
-        return domain, found.kind if found.verdict == "corrupt" else None, found.evidence
+    def _read(self, draws: Sequence[int]) -> dict[int, Row]:
+        return {
+            one.draw: (one.domain, one.defect, one.verdict.evidence)
+            for one in self._proofreader.read(draws)
+        }
 
     def _choose(
         self,
         affected: list[Flight],
         healthy: list[Flight],
-        read: dict[int, tuple[int, str | None, str]],
+        read: dict[int, Row],
     ) -> tuple[list[ExaminedSequence], list[dict[str, Any]]]:
         """Suspects (corrupt first, then strange) and random controls from before the onset."""
         centres = _centres(healthy)
@@ -195,7 +202,7 @@ class Examiner:
         sequences, texts = [], []
         for role, chosen in (("suspect", suspects), ("control", controls)):
             for draw, step, domain, loss, z in chosen:
-                _, defect, evidence = read.get(draw) or self._lint(draw)
+                _, defect, evidence = read.get(draw) or self._read((draw,))[draw]
                 one = ExaminedSequence(
                     draw=draw,
                     step=step,
@@ -308,7 +315,7 @@ def _centres(healthy: list[Flight]) -> dict[int, tuple[float, float]]:
     return centres
 
 
-def _domains_of(ranges: Ranges, flagged: dict[int, tuple[int, str | None, str]]) -> tuple[int, ...]:
+def _domains_of(ranges: Ranges, flagged: dict[int, Row]) -> tuple[int, ...]:
     return tuple(flagged[first][0] for first, _ in ranges)
 
 

@@ -13,6 +13,7 @@ class Flight:
     Attributes:
         draws, domains, losses: per sequence: position, domain index, mean loss. [nats/token]
         digests: CRC-32 of each sequence's tokens: equal ones are repeats, but for 1 in 2^32.
+        defects: what is wrong with the text of each sequence, if it was read.
         lr: learning rate that the optimizer used.
         grad_norm: over all ranks, before clipping.
     """
@@ -22,6 +23,7 @@ class Flight:
     domains: np.ndarray
     losses: np.ndarray
     digests: np.ndarray
+    defects: tuple[str | None, ...]
     lr: float
     grad_norm: float
     committed: bool

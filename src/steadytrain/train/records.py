@@ -19,7 +19,7 @@ class Pass:
 
     Attributes:
         draw, draw_end: span of draws over all ranks.
-        draws, domains, digests: of this rank's sequences.
+        draws, domains, digests, defects: of this rank's sequences; no defects if nobody read.
         lr, lr_planned: of the first parameter group.
         seconds: wall time since the update before.
     """
@@ -31,6 +31,7 @@ class Pass:
     draws: tuple[int, ...]
     domains: tuple[int, ...]
     digests: tuple[int, ...]
+    defects: tuple[str | None, ...]
     lr: float
     lr_planned: float
     z_loss: float
@@ -45,6 +46,7 @@ def flight(passed: Pass, reading: Reading) -> Flight:
         domains=np.array(passed.domains),
         losses=reading.losses,
         digests=np.array(passed.digests, dtype=np.uint32),
+        defects=passed.defects,
         lr=passed.lr,
         grad_norm=reading.grad_norm,
         committed=reading.committed,
@@ -70,6 +72,7 @@ def record(passed: Pass, reading: Reading) -> StepRecord:
         z_loss=passed.z_loss * reading.z_nll / tokens if passed.z_loss else None,
         grad_norm=reading.grad_norm,
         layer_norms=reading.layer_norms,
+        corrupt=reading.corrupt if passed.defects else (),
         logsumexp=math.sqrt(reading.z_nll / tokens) if reading.z_nll > 0 else None,
         update=reading.update,
         lr=passed.lr,

@@ -14,7 +14,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -47,6 +47,7 @@ from steadytrain.train.hands import Dials, Orders, Settings, roll_back_step
 from steadytrain.train.losses import domain_sums, sequence_sums, token_losses, z_losses
 from steadytrain.train.memory import Memory
 from steadytrain.train.panel import Panel
+from steadytrain.train.proofreader import Proofreader, Reading
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.records import Pass, flight, record
 from steadytrain.train.reruns import Dial, Reruns
@@ -75,6 +76,7 @@ class Session:
         snapshot_every, snapshots: steps between states kept in memory, and how many.
         checkpoint_every, keep: steps between checkpoints on disk, and how many.
         panel_every: steps between looks at the panel.
+        read_texts: lint the text of every sequence before its update; `order.text` must be quick.
         say: is told each event in one line, on rank 0; written to standard error if None.
         fence: an error inside the judge ends judging, not training. Off in tests.
 
@@ -103,6 +105,7 @@ class Session:
         checkpoint_every: int = 100,
         keep: int = 3,
         panel_every: int = 100,
+        read_texts: bool = True,
         say: Callable[[str], None] | None = None,
         fence: bool = True,
     ) -> None:
@@ -163,6 +166,7 @@ class Session:
             ranks=self._ranks,
             clip=clip,
         )
+        self._proofreader = Proofreader(feed.order) if read_texts else None
         self._orders = Orders()
         self._pending: list[Order] = []
         self._micro_batches: list[Batch] = []
@@ -296,7 +300,9 @@ class Session:
         planned = self._dials.set(number, settings)
         limits = self._memory.limits(number) if self._memory else None
         self._called = self._memory.take_orders() if self._memory else []
+        readings = self._read_texts()
         vector = self._tap.call(
+            corrupt=_count_corrupt(readings, len(self._feed.domains)),
             orders=len(self._called),
             loss_limit=_to_add_up(limits.loss if limits else None, self._ranks),
             grad_limit=_to_add_up(limits.grad_norm if limits else None, self._ranks),
@@ -329,11 +335,19 @@ class Session:
             draws=tuple(draw for batch in self._micro_batches for draw in batch.draws),
             domains=tuple(one for batch in self._micro_batches for one in batch.domains),
             digests=tuple(one for batch in self._micro_batches for one in batch.digests),
+            defects=tuple(one.defect for one in readings),
             lr=self._dials.release(),
             lr_planned=planned,
             z_loss=self._dials.z_loss(settings),
             seconds=seconds,
         )
+
+    def _read_texts(self) -> tuple[Reading, ...]:
+        """What is wrong with this rank's sequences; on a GPU, read while the device computes."""
+        if self._proofreader is None:
+            return ()
+        draws = [draw for batch in self._micro_batches for draw in batch.draws]
+        return self._proofreader.read(draws)
 
     def _note_optimizer(self, number: int, settings: Settings) -> None:
         """Tell what the optimizer used, if that is news."""
@@ -517,6 +531,12 @@ class Session:
     def _tell(self, event: Event) -> None:
         if self._memory is not None:
             self._memory.tell(event)
+
+
+def _count_corrupt(readings: Sequence[Reading], domains: int) -> list[int]:
+    """Corrupt sequences of each domain."""
+    defects = [one.domain for one in readings if one.defect]
+    return [defects.count(domain) for domain in range(domains)]
 
 
 def _due(order: Order) -> int:

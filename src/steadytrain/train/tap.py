@@ -26,6 +26,7 @@ class Reading:
 
     Attributes:
         sums: float64 [K, 5]: nll, tokens, bytes, sequences, squares over all ranks.
+        corrupt: sequences of each domain whose text is corrupt, over all ranks.
         z_nll: sum of logsumexp^2 over all tokens; 0 where it is not known.
         layer_norms: gradient norm of each group of layers.
         losses: mean loss of this rank's sequences, in the order of its draws.
@@ -34,6 +35,7 @@ class Reading:
 
     step: int
     sums: np.ndarray
+    corrupt: tuple[int, ...]
     z_nll: float
     called: int
     loss_limit: float
@@ -51,8 +53,10 @@ class Tap:
     def __init__(self, *, domains: int, device: torch.device) -> None:
         self._domains = domains
         self._device = device
-        # The layout of the one vector that ranks add up; rank 0 alone fills the last three.
-        self._size = domains * NUM_SUMS + 4
+        # The layout of the one vector that ranks add up: sums, corrupt sequences, z-loss, and
+        # three words that rank 0 alone fills.
+        self._sums = domains * NUM_SUMS
+        self._size = self._sums + domains + 4
         self._vector = torch.zeros(self._size, dtype=torch.float64, device=device)
         self._losses: list[Tensor] = []
         self._waiting: tuple[int, Tensor, Tensor, torch.cuda.Event | None] | None = None
@@ -64,21 +68,25 @@ class Tap:
 
     def add(self, sums_K5: Tensor, z_nll: Tensor, mean_B: Tensor) -> None:
         """Add one micro-batch."""
-        self._vector[:-4] += sums_K5.flatten()
+        self._vector[: self._sums] += sums_K5.flatten()
         self._vector[-4] += z_nll.double()
         self._losses.append(mean_B)
 
-    def call(self, *, orders: int, loss_limit: float, grad_limit: float) -> Tensor:
-        """Put rank 0's words into the vector; returns it, to be added up over the ranks."""
-        words = torch.tensor([orders, loss_limit, grad_limit], dtype=torch.float64)
+    def call(
+        self, *, corrupt: Sequence[int], orders: int, loss_limit: float, grad_limit: float
+    ) -> Tensor:
+        """Put the host's words into the vector; returns it, to be added up over the ranks."""
+        words = torch.tensor([*corrupt, orders, loss_limit, grad_limit], dtype=torch.float64)
         if self._device.type == "cuda":
             words = words.pin_memory()
-        self._vector[-3:] = words.to(self._device, non_blocking=True)
+        words = words.to(self._device, non_blocking=True)
+        self._vector[self._sums : -4] = words[:-3]
+        self._vector[-3:] = words[-3:]
         return self._vector
 
     def loss(self) -> Tensor:
         """Mean loss over all tokens, a scalar on the device. After the adding up."""
-        sums_K5 = self._vector[:-4].view(self._domains, NUM_SUMS)
+        sums_K5 = self._vector[: self._sums].view(self._domains, NUM_SUMS)
         return sums_K5[:, 0].sum() / sums_K5[:, 1].sum()
 
     def limits(self) -> tuple[Tensor, Tensor]:
@@ -116,7 +124,8 @@ class Tap:
         vector, layers = numbers[: self._size], numbers[self._size : -3]
         return Reading(
             step=step,
-            sums=vector[:-4].reshape(self._domains, NUM_SUMS),
+            sums=vector[: self._sums].reshape(self._domains, NUM_SUMS),
+            corrupt=tuple(int(one) for one in vector[self._sums : -4]),
             z_nll=float(vector[-4]),
             called=int(vector[-3]),
             loss_limit=float(vector[-2]),
