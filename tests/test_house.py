@@ -61,7 +61,7 @@ LARGE = {
     "train/session",
     "train/checkpoints",
 }  # architecture, section 8
-COMMANDS = ["analyze", "demo", "doctor", "lint", "replay", "report", "run"]
+COMMANDS = ["analyze", "demo", "doctor", "lint", "replay", "report", "run", "show"]
 
 
 def _name(path):

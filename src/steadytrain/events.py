@@ -52,6 +52,7 @@ class RunBegan(Fact, frozen=True):
         model: digest of the parameters' names, shapes and dtypes.
         draws_per_step: sequences that one update consumes over all ranks.
         panel: content hash of the fixed panel, None without one.
+        order: "module:function" that gives the data order again.
         layers: names of the groups of layers in `StepRecord.layer_norms`.
     """
 
@@ -66,6 +67,7 @@ class RunBegan(Fact, frozen=True):
     panel: str | None = None
     versions: dict[str, str] = {}
     layers: tuple[str, ...] = ()
+    order: str | None = None
 
 
 class AttemptBegan(Fact, frozen=True):

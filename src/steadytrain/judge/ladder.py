@@ -212,8 +212,10 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _for_logit_growth(self, place: Place) -> tuple[tuple[Plan, ...], str]:
-        if place.rung > 1 or place.is_harmed:
+        if place.is_harmed:
             return self._for_instability(place)
+        if place.rung > 1:
+            return (), "the logits grow on under a z-loss, and no loss is harmed: it is watched"
         coefficient = self.z_loss * 10**place.rung
         return (
             (SetZLoss(coefficient=coefficient, from_step=place.due - 1),),

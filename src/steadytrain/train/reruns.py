@@ -28,9 +28,10 @@ from steadytrain.train.state import TrainingState, local
 MOST_STEPS = 24
 """More steps are not made again: what a snapshot every 10 steps needs, twice. Source: guess."""
 
-SAME = 1e-3
-"""Relative difference up to which two numbers count as the same: nondeterministic kernels in bf16
-stay below it over a few steps; a fault worth a name does not. Source: guess."""
+SAME = {"cpu": 1e-6}
+SAME_ON_GPU = 1e-3
+"""Relative difference up to which two numbers count as the same. A CPU repeats itself to the bit;
+nondeterministic kernels in bf16 stay below 1e-3 over a few steps. Source: guess for GPUs."""
 
 
 _HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
@@ -102,6 +103,7 @@ class Reruns:
         self._gate = gate
         self._dial = dial
         self._clip = clip
+        self._same = SAME.get(next(model.parameters()).device.type, SAME_ON_GPU)
         self._norms = gradients.LayerNorms(model)
         self._shallow = gradients.shallow_parameters(model)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -175,9 +177,9 @@ class Reruns:
         self._gate.step(torch.tensor(float(flight.committed), device=norm.device))
         self._optimizer.zero_grad(set_to_none=True)
         found = torch.cat(losses).float().cpu().numpy()
-        if not np.allclose(found, flight.losses, rtol=SAME, atol=0.0, equal_nan=True):
+        if not np.allclose(found, flight.losses, rtol=self._same, atol=0.0, equal_nan=True):
             return "loss", float(norm)
-        same = np.isclose(float(norm), flight.grad_norm, rtol=SAME, atol=0.0, equal_nan=True)
+        same = np.isclose(float(norm), flight.grad_norm, rtol=self._same, atol=0.0, equal_nan=True)
         return None if same else "gradient norm", float(norm)
 
     def _backward(self, draws: tuple[int, ...], z_loss: float, accumulate: int) -> Tensor:
@@ -245,9 +247,9 @@ class Reruns:
                 continue
             now, was = local(tensor).float(), local(held).to(local(tensor).device).float()
             scale = now.square().mean().sqrt() if now.numel() else now.new_zeros(())
-            same = torch.isclose(now, was, rtol=10 * SAME, atol=0.0, equal_nan=True)
+            same = torch.isclose(now, was, rtol=10 * self._same, atol=0.0, equal_nan=True)
             # Rounding of small numbers beside large ones of the same tensor is no news.
-            near = (now - was).abs() <= SAME * torch.nan_to_num(scale, posinf=0.0)
+            near = (now - was).abs() <= self._same * torch.nan_to_num(scale, posinf=0.0)
             count = int((~(same | near)).sum())
             if name.startswith("model."):
                 weights += count

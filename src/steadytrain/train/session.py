@@ -38,6 +38,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.judge import Judge
 from steadytrain.progress import Beacon
+from steadytrain.provenance import Ledger
 from steadytrain.ranges import overlaps
 from steadytrain.train import gradients
 from steadytrain.train.examiner import Examiner
@@ -76,6 +77,9 @@ class Session:
         snapshot_every, snapshots: steps between states kept in memory, and how many.
         checkpoint_every, keep: steps between checkpoints on disk, and how many.
         panel_every: steps between looks at the panel.
+        order_from: "module:function" that gives the data order again when it is called with the
+            home, so that `steadytrain show` can print the text of any step.
+        provenance: keep 32 bytes for every sequence, in HOME/provenance.
         read_texts: lint the text of every sequence before its update; `order.text` must be quick.
         say: is told each event in one line, on rank 0; written to standard error if None.
         fence: an error inside the judge ends judging, not training. Off in tests.
@@ -105,6 +109,8 @@ class Session:
         checkpoint_every: int = 100,
         keep: int = 3,
         panel_every: int = 100,
+        order_from: str | None = None,
+        provenance: bool = True,
         read_texts: bool = True,
         say: Callable[[str], None] | None = None,
         fence: bool = True,
@@ -167,6 +173,9 @@ class Session:
             clip=clip,
         )
         self._proofreader = Proofreader(feed.order) if read_texts else None
+        self._order_from = order_from
+        self._keeps_provenance = provenance
+        self._ledger: Ledger | None = None
         self._orders = Orders()
         self._pending: list[Order] = []
         self._micro_batches: list[Batch] = []
@@ -188,6 +197,8 @@ class Session:
             self._trajectory.memory = Memory(
                 self.home, self._judge, self._first_line(), say=self._say, fence=self._fence
             )
+        if self._keeps_provenance:
+            self._ledger = Ledger(self.home, self._ranks.rank)
         self._stacks = _dump_stacks_on_signal(self.home, self._ranks.rank)
         self._begin_attempt()
         return self
@@ -201,6 +212,8 @@ class Session:
         self._trajectory.finish_saving()
         if self._memory is not None:
             self._memory.close()
+        if self._ledger is not None:
+            self._ledger.close()
         faulthandler.unregister(signal.SIGUSR2)
         self._stacks.close()
         self._beacon.beat("finished")
@@ -363,7 +376,14 @@ class Session:
             return
         assert self._passed is not None
         reading = self._tap.read()
-        self._trajectory.recorder.add(flight(self._passed, reading))
+        flown = flight(self._passed, reading)
+        self._trajectory.recorder.add(flown)
+        if self._ledger is not None:
+            self._ledger.add(
+                attempt=self._passed.attempt, step=flown.step, committed=flown.committed,
+                draws=flown.draws, domains=flown.domains, losses=flown.losses,
+                digests=flown.digests, defects=flown.defects,
+            )  # fmt: skip
         if reading.called:
             self._pending += self._ranks.tell(self._called)
         self._tell(record(self._passed, reading))
@@ -481,6 +501,7 @@ class Session:
             steps=self.steps,
             panel=self._panel.digest if self._panel else None,
             layers=gradients.GROUPS,
+            order=self._order_from,
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         )
 
