@@ -52,8 +52,7 @@ class RunBegan(Fact, frozen=True):
         model: digest of the parameters' names, shapes and dtypes.
         draws_per_step: sequences that one update consumes over all ranks.
         panel: content hash of the fixed panel, None without one.
-        order: "module:function" that gives the data order again.
-        layers: names of the groups of layers in `StepRecord.layer_norms`.
+        layers, order: groups of `StepRecord.layer_norms`; "module:function" of the data order.
     """
 
     run: str
@@ -114,6 +113,7 @@ class StepRecord(Fact, frozen=True):
         layer_norms: the same of each group of layers.
         logsumexp: root mean square of the logits' logsumexp over all tokens. [nats]
         corrupt: sequences whose text is corrupt, per domain over all ranks.
+        repeated: sequences that stood in the last 32 steps, each rank comparing its own.
         update: root mean square of the change of a fixed sample of weights.
         lr, lr_planned: what the optimizer used, and what the schedule and remedies asked for.
         loss_limit, grad_limit: what the gate compared with.
@@ -145,6 +145,7 @@ class StepRecord(Fact, frozen=True):
     layer_norms: tuple[float, ...] = ()
     logsumexp: float | None = None
     corrupt: tuple[int, ...] = ()
+    repeated: int = 0
 
 
 class PanelRecord(Fact, frozen=True):
@@ -569,7 +570,6 @@ KINDS: tuple[type[Event], ...] = (
     RemedyDone,
 )
 """Every kind that a journal may hold. Adding one needs a golden line in tests/golden/events/."""
-
 
 NONFINITE_MARK = b'{"float":'
 """Stands in a line that holds a NaN or an infinity."""

@@ -27,7 +27,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
             a level and no trend worth following.
         alone: an alarm so far from the forecast, in the signal's own units, counts without another
             signal beside it.
-        is_sickness: its alarms may make an incident and speak for others.
+        is_sickness: its alarms may make an incident.
+        backs: a loss that is somewhat off counts when this signal rings with it.
         tail: how far a heavy tail may raise the limit, over the normal quantile.
         is_thin: one odd step is nothing; a point is heard when it is not the only one that rings.
     """
@@ -38,6 +39,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     is_loss: bool
     alone: float
     is_sickness: bool = True
+    backs: bool = True
     tail: float = 1.57
     is_thin: bool = False
 
@@ -66,6 +68,9 @@ GRAD_NORM = Signal(unit="ln", directions=("rise",), floor=0.06, is_loss=False, a
 and x2.2 for one step happens on clean text (LOG.md 2026-11-24). Alone it must reach what the gate
 holds back."""
 
+LAYER_NORM = msgspec.structs.replace(GRAD_NORM, backs=False)
+"""Of a group of layers: an outbreak in the embedding hides in the total (GLM-130B, section 3.1)."""
+
 UPDATE = Signal(
     unit="ln of update per learning rate",
     directions=("rise",),
@@ -93,6 +98,7 @@ SPEED = Signal(
     is_loss=False,
     alone=math.log(3.0),
     is_sickness=False,
+    backs=False,
     is_thin=True,
 )
 """Slow is not sick: it is told, never treated. One slow step is a checkpoint or an evaluation."""
@@ -117,7 +123,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     peers: int = 1
 
 
-def observe(record: StepRecord, domains: tuple[str, ...]) -> tuple[Observation, ...]:
+def observe(
+    record: StepRecord, domains: tuple[str, ...], layers: tuple[str, ...] = ()
+) -> tuple[Observation, ...]:
     """All signals that this record carries. A domain without tokens is left out: a gap, not a 0."""
     losses: dict[str, Sequence[int]] = {"loss": range(len(record.tokens))} if record.tokens else {}
     if len(domains) > 1:
@@ -126,7 +134,9 @@ def observe(record: StepRecord, domains: tuple[str, ...]) -> tuple[Observation, 
     found = [_loss(name, record, members, domains) for name, members in losses.items()]
     found = [msgspec.structs.replace(seen, peers=len(losses)) for seen in found]
     sequences = sum(record.sequences)
+    parts = zip(layers, record.layer_norms, strict=False)
     for name, value, signal in (
+        *((f"grad norm:{name}", log(norm), LAYER_NORM) for name, norm in parts),
         ("grad norm", log(record.grad_norm), GRAD_NORM),
         ("update", _log_ratio(record.update, record.lr_planned), UPDATE),
         ("logsumexp", record.logsumexp, LOGSUMEXP),

@@ -70,6 +70,7 @@ _ZH = {
     "update": "更新幅度",
     "loss scale": "损失缩放",
     "text": "文本",
+    "repeats": "重复",
     "lr ratio": "学习率比",
     "logsumexp": "logsumexp",
     "optimizer": "优化器设置",

@@ -107,6 +107,21 @@ def text_alarms(
     return tuple(found)
 
 
+def repeat_alarms(record: StepRecord, rate: float) -> tuple[Alarm, ...]:
+    """An alarm if far more sequences than as a rule stood in the steps before."""
+    total = sum(record.sequences)
+    usual = rate * total
+    if record.repeated < 3 or _chance_of(record.repeated, usual) >= RARE:
+        return ()
+    return (
+        Alarm(
+            attempt=record.attempt, step=record.step, signal="repeats", direction="rise",
+            value=record.repeated / total, expected=rate,
+            score=(record.repeated - usual) / math.sqrt(usual),
+        ),
+    )  # fmt: skip
+
+
 def _chance_of(count: int, usual: float) -> float:
     """Chance that a Poisson number of this mean is so large or larger."""
     term = below = math.exp(-usual)
@@ -150,7 +165,7 @@ def opens_case(observations: tuple[Observation, ...], scores: tuple[Score, ...])
             return True
         if abs(seen.value - score.expected) >= seen.signal.alone:
             return True
-        kinds.add(seen.name)
+        kinds.add(seen.name.partition(":")[0])
     return len(kinds) > 1
 
 

@@ -48,6 +48,7 @@ from steadytrain.judge.incidents import (
     open_case,
     opens_case,
     rate_alarms,
+    repeat_alarms,
     settings_alarms,
     text_alarms,
 )
@@ -62,6 +63,7 @@ from steadytrain.judge.seen import (
     lr_jump,
     mixture_of,
     remember,
+    repeated_rate,
 )
 from steadytrain.judge.votes import foretell, vote
 from steadytrain.ranges import Ranges, overlaps
@@ -233,12 +235,16 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         if record.step <= state.step:
             return self._repeat(state, record)
         observations = foretell(
-            observe(record, state.domains), state.windows, self.detector, record.step
+            observe(record, state.domains, state.layers), state.windows, self.detector, record.step
         )
         scores = tuple(self._score(state, record.step, seen) for seen in observations)
         voted = vote(observations, scores, state.windows)
         rates = [corrupt_rate(state.recent, at) for at in range(len(record.corrupt))]
-        strange = (*rate_alarms(record), *text_alarms(record, state.domains, rates))
+        strange = (
+            *rate_alarms(record),
+            *text_alarms(record, state.domains, rates),
+            *repeat_alarms(record, repeated_rate(state.recent)),
+        )
         alarms = (*alarms_of(record, observations, voted), *strange)
         opens = bool(strange) or opens_case(observations, voted)
         learns = record.committed and _is_calm(state.case, opens=opens)
@@ -473,7 +479,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
             window=window,
             landed=_landed(state, case.onset),
             recovered=recovered,
-            is_felt=any(not name.startswith("text:") for name in case.signals),
+            is_felt=any(not name.startswith(("text:", "repeats")) for name in case.signals),
             is_harmed=any(name.startswith("loss") for name in case.signals)
             and "rise" in case.directions,
             rollbacks=state.num_rollbacks,

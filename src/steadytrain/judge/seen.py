@@ -32,6 +32,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     tokens: tuple[int, ...] = ()
     sequences: tuple[int, ...] = ()
     corrupt: tuple[int, ...] = ()
+    repeated: int = 0
 
 
 def remember(record: StepRecord, *, in_band: bool) -> Seen:
@@ -47,8 +48,9 @@ def remember(record: StepRecord, *, in_band: bool) -> Seen:
         lr=record.lr,
         layer_norms=record.layer_norms,
         tokens=record.tokens,
-        sequences=record.sequences if record.corrupt else (),
+        sequences=record.sequences,
         corrupt=record.corrupt,
+        repeated=record.repeated,
     )
 
 
@@ -57,6 +59,14 @@ def corrupt_rate(recent: Sequence[Seen], domain: int) -> float:
     calm = [seen for seen in recent if seen.in_band and len(seen.corrupt) > domain]
     bad = sum(seen.corrupt[domain] for seen in calm)
     return (bad + 0.5) / (sum(seen.sequences[domain] for seen in calm) + 50.0)
+
+
+def repeated_rate(recent: Sequence[Seen]) -> float:
+    """Share of the sequences that stood in the steps before, as a rule."""
+    calm = [seen for seen in recent if seen.in_band]
+    return (sum(seen.repeated for seen in calm) + 0.5) / (
+        sum(sum(seen.sequences) for seen in calm) + 50.0
+    )
 
 
 def lr_jump(around: list[Seen]) -> float | None:

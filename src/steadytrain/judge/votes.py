@@ -87,6 +87,6 @@ def backed(score: Score) -> Score:
 
 def is_witness(seen: Observation, score: Score, window: Window | None) -> bool:
     """Whether a signal of another kind than a loss rings, or rang within the last steps."""
-    if seen.signal.is_loss or not seen.signal.is_sickness:
+    if seen.signal.is_loss or not seen.signal.backs:
         return False
     return score.alarms or (window is not None and window.is_open and window.calm < WITHIN)

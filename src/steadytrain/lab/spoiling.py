@@ -72,7 +72,8 @@ def spoil(kind: str, tokens: np.ndarray, text: str, draw: int) -> np.ndarray:
             raw = base64.b64encode(text.encode())
             raw = raw.hex().encode() if draw % 2 else raw
         case "repetition":
-            phrase = (text.strip() or "again and again")[:24].encode() + b" "
+            phrase = (text.strip() or "again and again").encode()[:24] + b" "
+            phrase = phrase.decode("utf-8", "ignore").encode()
             raw = phrase * (1 + len(tokens) // len(phrase))
         case _:
             raw = _markup(text)

@@ -30,9 +30,6 @@ LEAD = 0.6
 ENOUGH_BYTES = 400
 """A lead of 0.6 bits a gram over 400 bytes: 1 % of held-out clean texts reach it (docs/lint.md)."""
 
-LEAD_TOGETHER = 1.0
-"""The same for a batch: asked at every step, so it must be rarer."""
-
 FEW_HAN = 0.02
 SAMPLE = 8000
 """Characters that are enough to tell a domain."""

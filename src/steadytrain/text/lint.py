@@ -7,7 +7,7 @@ clean Chinese and code document.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from steadytrain.text import belonging, encoded, garbled, repetition
 from steadytrain.text.profile import Profile
@@ -53,13 +53,6 @@ def lint(
         or odd
         or CLEAN
     )
-
-
-def lint_together(texts: Sequence[str], *, domain: str) -> Verdict:
-    """Whether short texts of one domain, clean one by one, belong to another one together."""
-    text = "\n".join(texts)
-    found = belonging.wrong_script_together(text, domain.split("/")[0])
-    return found or belonging.unlike(text, domain, None, lead=belonging.LEAD_TOGETHER) or CLEAN
 
 
 def _blank(text: str, raw: bytes) -> Verdict | None:

@@ -23,7 +23,7 @@ from steadytrain.train.losses import sequence_sums, token_losses
 from steadytrain.train.marks import Marks
 from steadytrain.train.proofreader import Proofreader
 from steadytrain.train.ranks import Ranks
-from steadytrain.train.recorder import Flight, Recorder
+from steadytrain.train.recorder import REPEATS, Flight, Recorder
 from steadytrain.train.reruns import Reruns
 from steadytrain.train.snapshots import Snapshot, Snapshots
 from steadytrain.train.state import TrainingState, local
@@ -41,10 +41,6 @@ AHEAD_STEPS = 8
 
 AHEAD_LIMIT = 64
 """... or so many steps were read. Source: guess, LOG.md 2026-11-24."""
-
-REPEATS = 32
-"""A sequence that came so few steps ago comes again by accident in a small corpus only; the share
-before the onset says how small it is. Source: guess."""
 
 
 Row = tuple[int, str | None, str]
@@ -65,6 +61,7 @@ class Examiner:
         recorder: Recorder,
         snapshots: Snapshots,
         reruns: Reruns,
+        proofreader: Proofreader,
         ranks: Ranks,
         clip: float | None,
     ) -> None:
@@ -72,7 +69,7 @@ class Examiner:
         self._model = model
         self._state = state
         self._feed = feed
-        self._proofreader = Proofreader(feed.order)
+        self._proofreader = proofreader
         self._recorder = recorder
         self._snapshots = snapshots
         self._reruns = reruns

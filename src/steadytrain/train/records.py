@@ -73,6 +73,7 @@ def record(passed: Pass, reading: Reading) -> StepRecord:
         grad_norm=reading.grad_norm,
         layer_norms=reading.layer_norms,
         corrupt=reading.corrupt if passed.defects else (),
+        repeated=reading.repeated,
         logsumexp=math.sqrt(reading.z_nll / tokens) if reading.z_nll > 0 else None,
         update=reading.update,
         lr=passed.lr,

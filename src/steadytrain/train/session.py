@@ -158,6 +158,8 @@ class Session:
         self._tap = Tap(domains=len(feed.domains), device=self._device)
         self._gate = Gate(optimizer, self._device)
         self._probe = UpdateProbe(self._parameters)
+        proofreader = Proofreader(feed.order, together=feed.draws_per_step)
+        self._proofreader = proofreader if read_texts else None
         self._examiner = Examiner(
             home=self.home,
             model=model,
@@ -169,10 +171,10 @@ class Session:
             reruns=Reruns(
                 model, self._training_state, optimizer, feed, self._gate, dial=self._dial, clip=clip
             ),
+            proofreader=proofreader,
             ranks=self._ranks,
             clip=clip,
         )
-        self._proofreader = Proofreader(feed.order) if read_texts else None
         self._order_from = order_from
         self._keeps_provenance = provenance
         self._ledger: Ledger | None = None
@@ -314,8 +316,10 @@ class Session:
         limits = self._memory.limits(number) if self._memory else None
         self._called = self._memory.take_orders() if self._memory else []
         readings = self._read_texts()
+        digests = tuple(one for batch in self._micro_batches for one in batch.digests)
         vector = self._tap.call(
             corrupt=_count_corrupt(readings, len(self._feed.domains)),
+            repeated=self._trajectory.recorder.count_repeats(number, digests),
             orders=len(self._called),
             loss_limit=_to_add_up(limits.loss if limits else None, self._ranks),
             grad_limit=_to_add_up(limits.grad_norm if limits else None, self._ranks),
@@ -347,7 +351,7 @@ class Session:
             draw_end=self._feed.draw,
             draws=tuple(draw for batch in self._micro_batches for draw in batch.draws),
             domains=tuple(one for batch in self._micro_batches for one in batch.domains),
-            digests=tuple(one for batch in self._micro_batches for one in batch.digests),
+            digests=digests,
             defects=tuple(one.defect for one in readings),
             lr=self._dials.release(),
             lr_planned=planned,

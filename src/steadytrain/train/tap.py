@@ -27,6 +27,7 @@ class Reading:
     Attributes:
         sums: float64 [K, 5]: nll, tokens, bytes, sequences, squares over all ranks.
         corrupt: sequences of each domain whose text is corrupt, over all ranks.
+        repeated: sequences that stood in the steps before.
         z_nll: sum of logsumexp^2 over all tokens; 0 where it is not known.
         layer_norms: gradient norm of each group of layers.
         losses: mean loss of this rank's sequences, in the order of its draws.
@@ -36,6 +37,7 @@ class Reading:
     step: int
     sums: np.ndarray
     corrupt: tuple[int, ...]
+    repeated: int
     z_nll: float
     called: int
     loss_limit: float
@@ -53,10 +55,10 @@ class Tap:
     def __init__(self, *, domains: int, device: torch.device) -> None:
         self._domains = domains
         self._device = device
-        # The layout of the one vector that ranks add up: sums, corrupt sequences, z-loss, and
-        # three words that rank 0 alone fills.
+        # The layout of the one vector that ranks add up: sums, corrupt and repeated sequences,
+        # z-loss, and three words that rank 0 alone fills.
         self._sums = domains * NUM_SUMS
-        self._size = self._sums + domains + 4
+        self._size = self._sums + domains + 5
         self._vector = torch.zeros(self._size, dtype=torch.float64, device=device)
         self._losses: list[Tensor] = []
         self._waiting: tuple[int, Tensor, Tensor, torch.cuda.Event | None] | None = None
@@ -73,10 +75,17 @@ class Tap:
         self._losses.append(mean_B)
 
     def call(
-        self, *, corrupt: Sequence[int], orders: int, loss_limit: float, grad_limit: float
+        self,
+        *,
+        corrupt: Sequence[int],
+        repeated: int,
+        orders: int,
+        loss_limit: float,
+        grad_limit: float,
     ) -> Tensor:
         """Put the host's words into the vector; returns it, to be added up over the ranks."""
-        words = torch.tensor([*corrupt, orders, loss_limit, grad_limit], dtype=torch.float64)
+        given = [*corrupt, repeated, orders, loss_limit, grad_limit]
+        words = torch.tensor(given, dtype=torch.float64)
         if self._device.type == "cuda":
             words = words.pin_memory()
         words = words.to(self._device, non_blocking=True)
@@ -125,7 +134,8 @@ class Tap:
         return Reading(
             step=step,
             sums=vector[: self._sums].reshape(self._domains, NUM_SUMS),
-            corrupt=tuple(int(one) for one in vector[self._sums : -4]),
+            corrupt=tuple(int(one) for one in vector[self._sums : -5]),
+            repeated=int(vector[-5]),
             z_nll=float(vector[-4]),
             called=int(vector[-3]),
             loss_limit=float(vector[-2]),
