@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from steadytrain.events import Alarm, Incident, OptimizerSettings, StepRecord
+from steadytrain.events import Advice, Alarm, Incident, OptimizerSettings, StepRecord
 from steadytrain.judge.detectors import Score
 from steadytrain.judge.evidence import LR_TOLERANCE
 from steadytrain.signals import Observation, lr_ratio
@@ -229,6 +229,17 @@ def grow_case(case: Case, alarms: tuple[Alarm, ...], loss: float | None) -> Case
         directions=_distinct((*case.directions, *(alarm.direction for alarm in alarms))),
         score=max((case.score, *(alarm.score for alarm in alarms)), key=abs),
         peak=peak,
+    )
+
+
+def mixture_advice(moved: tuple[str, float, float], step: int) -> Advice:
+    """What is said of a mixture that changed: the domain, its share before and after."""
+    name, before, after = moved
+    return Advice(
+        topic="mixture",
+        text=f"Shortly before step {step} the share of {name} in the tokens went from "
+        f"{before:.0%} to {after:.0%}. The losses of the domains are judged one by one, so this is "
+        "no incident by itself.",
     )
 
 

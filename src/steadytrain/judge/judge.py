@@ -45,6 +45,7 @@ from steadytrain.judge.incidents import (
     changed_settings,
     find_onset,
     grow_case,
+    mixture_advice,
     open_case,
     opens_case,
     rate_alarms,
@@ -268,18 +269,11 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         """Say once that the shares of the domains moved: no incident, but a reason for much."""
         if state.step < state.mixture_told + RECENT or len(state.recent) < RECENT:
             return state, ()
-        moved = mixture_of(state.domains, list(state.recent[:-MIXTURE_AFTER]),
-                         list(state.recent[-MIXTURE_AFTER:]))  # fmt: skip
+        before, after = list(state.recent[:-MIXTURE_AFTER]), list(state.recent[-MIXTURE_AFTER:])
+        moved = mixture_of(state.domains, before, after, draws_per_step=state.draws_per_step)
         if moved is None:
             return state, ()
-        name, before, after = moved
-        advice = Advice(
-            topic="mixture",
-            text=f"Within the last {MIXTURE_AFTER} steps before step {state.step} the share of "
-            f"{name} in the tokens went from {before:.0%} to {after:.0%}. The losses of the "
-            "domains are judged one by one, so this is no incident by itself.",
-        )
-        return _with(state, mixture_told=state.step), (advice,)
+        return _with(state, mixture_told=state.step), (mixture_advice(moved, state.step),)
 
     def _case(self, state: State, record: StepRecord, alarms: tuple[Alarm, ...]) -> Conclusion:
         """Open, grow, verify or close the case in the light of one more step."""
@@ -405,7 +399,9 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
             lr_jump=lr_jump(around),
             changed_settings=state.changed_settings,
             layer_ratios=layer_ratios(state.layers, settled, around[2:]),
-            mixture=mixture_of(state.domains, settled, around[2:]),
+            mixture=mixture_of(
+                state.domains, settled, around[2:], draws_per_step=state.draws_per_step
+            ),
         )
         causes = diagnose(evidence, damage.ask(evidence))
         diagnosis = Diagnosis(incident=case.id, step=state.step, causes=causes)
