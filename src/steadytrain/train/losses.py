@@ -39,10 +39,24 @@ def sequence_sums(nll_BT: Tensor, counted_BT: Tensor) -> tuple[Tensor, Tensor]:
     return nll_B, counted_BT.sum(1)
 
 
+def segment_sums(
+    nll_BT: Tensor, counted_BT: Tensor, segment_BT: Tensor, *, segments: int
+) -> tuple[Tensor, Tensor]:
+    """The same of each segment of packed sequences: of shape [B, S].
+
+    A mask and a sum for each, not an indexed addition: the order of its additions would vary.
+    """
+    masks = [counted_BT & (segment_BT == number) for number in range(segments)]
+    nll_BS = torch.stack([torch.where(mask_BT, nll_BT, 0.0).sum(1) for mask_BT in masks], dim=1)
+    return nll_BS, torch.stack([mask_BT.sum(1) for mask_BT in masks], dim=1)
+
+
 def domain_sums(
     nll_B: Tensor, tokens_B: Tensor, bytes_B: Tensor, domain_B: Tensor, *, domains: int
 ) -> Tensor:
     """The five sums of each domain, on the device, this rank only: float64 of shape [K, 5].
+
+    Of packed sequences, B counts their segments.
 
     A mask and a sum, not an indexed addition: atomic additions on a GPU would make the sums
     depend on the order of threads.

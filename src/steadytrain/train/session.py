@@ -45,7 +45,13 @@ from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
 from steadytrain.train.gate import Gate
 from steadytrain.train.hands import Dials, Orders, Settings, roll_back_step
-from steadytrain.train.losses import domain_sums, sequence_sums, token_losses, z_losses
+from steadytrain.train.losses import (
+    domain_sums,
+    segment_sums,
+    sequence_sums,
+    token_losses,
+    z_losses,
+)
 from steadytrain.train.memory import Memory
 from steadytrain.train.panel import Panel
 from steadytrain.train.proofreader import Proofreader, Reading
@@ -282,9 +288,10 @@ class Session:
             z_nll = torch.zeros((), device=mean.device)
             if z_BT is not None:
                 z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
-            sums = domain_sums(
-                nll_B, tokens_B, batch.bytes_B, batch.domain_B, domains=len(self._feed.domains)
-            )
+            parts = (nll_B, tokens_B, batch.bytes_B, batch.domain_B)
+            if batch.segment_BT is not None:
+                parts = _segment_parts(nll_BT.detach(), batch)
+            sums = domain_sums(*parts, domains=len(self._feed.domains))
             self._tap.add(sums, z_nll, nll_B / tokens_B.clamp(min=1))
         return mean.detach()
 
@@ -556,6 +563,22 @@ class Session:
     def _tell(self, event: Event) -> None:
         if self._memory is not None:
             self._memory.tell(event)
+
+
+def _segment_parts(nll_BT: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss, tokens, bytes and domain of each document of packed sequences."""
+    assert batch.segment_BT is not None
+    assert batch.domain_BS is not None
+    assert batch.bytes_BS is not None
+    nll_BS, tokens_BS = segment_sums(
+        nll_BT, batch.counted_BT, batch.segment_BT, segments=batch.domain_BS.shape[1]
+    )
+    return (
+        nll_BS.flatten(),
+        tokens_BS.flatten(),
+        batch.bytes_BS.flatten(),
+        batch.domain_BS.flatten(),
+    )
 
 
 def _count_corrupt(readings: Sequence[Reading], domains: int) -> list[int]:
