@@ -14,9 +14,10 @@ SHARED = 0.5
 """Texts belong together when so many of their least hashes agree: an estimate of the share of
 shingles that they have in common (MinHash, Broder 1997), right within 0.09."""
 
-_STREAM = np.random.default_rng(20260101)
-_FACTORS = _STREAM.integers(1, 2**62, HASHES, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-_MASKS = _STREAM.integers(0, 2**63, HASHES, dtype=np.uint64)
+_NUMBERS = np.arange(1, HASHES + 1, dtype=np.uint64)
+_FACTORS = _NUMBERS * np.uint64(0x9E3779B97F4A7C15) | np.uint64(1)
+_MASKS = _NUMBERS * np.uint64(0xBF58476D1CE4E5B9)
+"""Weyl sequences: multiples of the constants of splitmix64, which look random enough to hash by."""
 
 
 def groups(texts: Sequence[str]) -> list[list[int]]:

@@ -7,6 +7,8 @@ that is not the language model's (Liger adds lse_square_scale * lse^2 to what it
 import torch
 from torch import Tensor
 
+from steadytrain.train.feed import Batch
+
 # B sequences, T positions, V vocabulary, K domains.
 
 NUM_SUMS = 5
@@ -77,3 +79,19 @@ def domain_sums(
     index_K = torch.arange(domains, device=domain_B.device)
     member_KB = index_K[:, None] == domain_B
     return torch.where(member_KB[:, :, None], columns, 0.0).sum(1)
+
+
+def segment_parts(nll_BT: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss, tokens, bytes and domain of each document of packed sequences."""
+    assert batch.segment_BT is not None
+    assert batch.domain_BS is not None
+    assert batch.bytes_BS is not None
+    nll_BS, tokens_BS = segment_sums(
+        nll_BT, batch.counted_BT, batch.segment_BT, segments=batch.domain_BS.shape[1]
+    )
+    return (
+        nll_BS.flatten(),
+        tokens_BS.flatten(),
+        batch.bytes_BS.flatten(),
+        batch.domain_BS.flatten(),
+    )

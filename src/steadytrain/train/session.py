@@ -14,7 +14,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -47,15 +47,16 @@ from steadytrain.train.gate import Gate
 from steadytrain.train.hands import Dials, Orders, Settings, roll_back_step
 from steadytrain.train.losses import (
     domain_sums,
-    segment_sums,
+    segment_parts,
     sequence_sums,
     token_losses,
     z_losses,
 )
 from steadytrain.train.memory import Memory
 from steadytrain.train.panel import Panel
-from steadytrain.train.proofreader import Proofreader, Reading
+from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt
 from steadytrain.train.ranks import Ranks
+from steadytrain.train.recorder import Flight
 from steadytrain.train.records import Pass, flight, record
 from steadytrain.train.reruns import Dial, Reruns
 from steadytrain.train.schedule import WarmupStableDecay
@@ -225,6 +226,7 @@ class Session:
         faulthandler.unregister(signal.SIGUSR2)
         self._stacks.close()
         self._beacon.beat("finished")
+        self._beacon.close()
 
     @property
     def step_number(self) -> int:
@@ -290,7 +292,7 @@ class Session:
                 z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
             parts = (nll_B, tokens_B, batch.bytes_B, batch.domain_B)
             if batch.segment_BT is not None:
-                parts = _segment_parts(nll_BT.detach(), batch)
+                parts = segment_parts(nll_BT.detach(), batch)
             sums = domain_sums(*parts, domains=len(self._feed.domains))
             self._tap.add(sums, z_nll, nll_B / tokens_B.clamp(min=1))
         return mean.detach()
@@ -325,7 +327,7 @@ class Session:
         readings = self._read_texts()
         digests = tuple(one for batch in self._micro_batches for one in batch.digests)
         vector = self._tap.call(
-            corrupt=_count_corrupt(readings, len(self._feed.domains)),
+            corrupt=count_corrupt(readings, len(self._feed.domains)),
             repeated=self._trajectory.recorder.count_repeats(number, digests),
             orders=len(self._called),
             loss_limit=_to_add_up(limits.loss if limits else None, self._ranks),
@@ -389,15 +391,27 @@ class Session:
         reading = self._tap.read()
         flown = flight(self._passed, reading)
         self._trajectory.recorder.add(flown)
-        if self._ledger is not None:
-            self._ledger.add(
-                attempt=self._passed.attempt, step=flown.step, committed=flown.committed,
-                draws=flown.draws, domains=flown.domains, losses=flown.losses,
-                digests=flown.digests, defects=flown.defects,
-            )  # fmt: skip
+        self._keep_provenance(self._passed.attempt, flown)
         if reading.called:
             self._pending += self._ranks.tell(self._called)
         self._tell(record(self._passed, reading))
+
+    def _keep_provenance(self, attempt: int, flown: Flight) -> None:
+        if self._ledger is None:
+            return
+        try:
+            self._ledger.add(
+                attempt=attempt, step=flown.step, committed=flown.committed, draws=flown.draws,
+                domains=flown.domains, losses=flown.losses, digests=flown.digests,
+                defects=flown.defects,
+            )  # fmt: skip
+        except OSError as error:
+            self._ledger.close()
+            self._ledger = None
+            self._say(
+                f"step {flown.step}: which sequences were in which step cannot be kept any more "
+                f"({error.strerror}); training goes on. Free some space and start again to keep it."
+            )
 
     def _obey(self, number: int) -> None:
         """Carry out what is due before this update."""
@@ -563,28 +577,6 @@ class Session:
     def _tell(self, event: Event) -> None:
         if self._memory is not None:
             self._memory.tell(event)
-
-
-def _segment_parts(nll_BT: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Loss, tokens, bytes and domain of each document of packed sequences."""
-    assert batch.segment_BT is not None
-    assert batch.domain_BS is not None
-    assert batch.bytes_BS is not None
-    nll_BS, tokens_BS = segment_sums(
-        nll_BT, batch.counted_BT, batch.segment_BT, segments=batch.domain_BS.shape[1]
-    )
-    return (
-        nll_BS.flatten(),
-        tokens_BS.flatten(),
-        batch.bytes_BS.flatten(),
-        batch.domain_BS.flatten(),
-    )
-
-
-def _count_corrupt(readings: Sequence[Reading], domains: int) -> list[int]:
-    """Corrupt sequences of each domain."""
-    defects = [one.domain for one in readings if one.defect]
-    return [defects.count(domain) for domain in range(domains)]
 
 
 def _due(order: Order) -> int:
