@@ -80,7 +80,7 @@ class Ledger:
             try:
                 ledger._compare(settings, inputs)
                 ledger._go_on()
-            except BaseException:
+            except (CorpusError, OSError):
                 ledger.close()
                 raise
         except OSError as e:
