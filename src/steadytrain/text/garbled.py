@@ -36,11 +36,11 @@ wrong encoding is soup of rare ones."""
 
 WINDOW_HAN = 12
 MARK_SHARE = 0.06
-DAMAGED_SHARE = 0.15
+DAMAGED_SHARE = 0.1
 DAMAGED_RUN = 300
 """A part of a document counts when it is so large a share of it, or so many characters long."""
 
-PART = 512
+PART = 256
 """Characters of the pieces in which damage is looked for."""
 
 CODECS = (
@@ -56,6 +56,22 @@ LEGACY = ("gb18030", "big5", "shift_jis", "euc_kr", "cp1251")
 _MARKS = re.compile("\u951f\u65a4\u62f7|\u70eb{3,}|\u5c6f{3,}|\u951f\u65a4|\u65a4\u62f7")
 """What a decoder leaves of replaced or uninitialised bytes when they are read as GBK."""
 
+CUTS = 3
+_CUT = re.compile("(?<=[^\\W\\d_\x00-\x7f])(\ufffd{1,4})(?=[^\\W\\d_\x00-\x7f])")
+
+QUESTION_SHARE = 0.15
+"""Share of the visible characters that are question marks in rows of three or more."""
+
+QUESTIONS = 24
+LONG_WORDS = 40
+"""Ideographs, or Cyrillic letters, whose statistics tell how they were read."""
+
+FREQUENT = "\u043e\u0435\u0430\u0438\u043d\u0442"
+FREQUENT_SHARE = 0.33
+"""Share of six letters in Russian is 0.45, in Bulgarian, Serbian and Ukrainian 0.4."""
+
+CYRILLIC_CODECS = ("cp1251", "koi8_r", "cp866", "iso8859_5", "mac_cyrillic")
+
 _MISREAD = re.compile(
     "(?:[\u00c2\u00c3\u00c4\u00c5\u00d0\u00d1][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d"
     "\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
@@ -68,14 +84,14 @@ def find(text: str, raw: bytes) -> Verdict | None:
     """What is garbled in a text; None for a text that is not."""
     if text.isascii():
         control = len(raw) - len(raw.translate(None, _ASCII_CONTROLS))
-        return _noise(text, control) if control else _symbols(text, raw)
+        return _controls_in_ascii(text, control) if control else _question_marks(text)
     points = points_of(text)
     kinds = kinds_of(points)
     numbers = count(kinds)
     if not _is_suspicious(numbers, len(text)):
         return None
     found = _whole(text, kinds, numbers)
-    return found or (_parts(text, kinds) if len(text) > 2 * PART else None)
+    return found or (_parts(text, kinds) if len(text) > 4 * PART else None)
 
 
 def _is_suspicious(numbers: NDArray[np.int64], size: int) -> bool:
@@ -90,18 +106,22 @@ def _is_suspicious(numbers: NDArray[np.int64], size: int) -> bool:
         or numbers[RARE_HAN] >= max(3, 0.05 * ideographs)
         or odd >= max(4, 0.004 * size)
         or (numbers[HANGUL] and ideographs >= 4)
+        or numbers[CYRILLIC] >= LONG_WORDS
     )
 
 
 def _whole(text: str, kinds: NDArray[np.uint8], numbers: NDArray[np.int64]) -> Verdict | None:
     return (
         _replaced(text, numbers)
+        or _cut(text, numbers)
         or _marks(text)
         or _controls(text, numbers)
         or _misread(text, numbers)
         or _read_as_latin(text, numbers)
         or _nothing(text, kinds, numbers)
         or _rare_han(text, numbers)
+        or _half_the_table(text, numbers)
+        or _wrong_cyrillic(text, numbers)
     )
 
 
@@ -118,9 +138,9 @@ def _parts(text: str, kinds: NDArray[np.uint8]) -> Verdict | None:
             found.append((first, first + len(piece), seen))
     damaged = sum(stop - first for first, stop, _ in found)
     longest = max((stop - first for first, stop in _joined(found)), default=0)
-    if damaged < DAMAGED_SHARE * len(text) and longest < max(DAMAGED_RUN, 2 * PART):
+    if damaged < DAMAGED_SHARE * len(text) and longest < max(DAMAGED_RUN, 3 * PART):
         return None
-    if damaged < 0.05 * len(text) and longest < 4 * PART:
+    if damaged < 0.05 * len(text) and longest < 8 * PART:
         return None
     worst = found[0][2]
     return corrupt(
@@ -152,6 +172,18 @@ def _replaced(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     )  # fmt: skip
 
 
+def _cut(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
+    """Characters cut where bytes were decoded in chunks."""
+    if numbers[REPLACED] < CUTS:
+        return None
+    spans = tuple(match.span(1) for match in _CUT.finditer(text))
+    if len(spans) < CUTS:
+        return None
+    return corrupt(
+        "garbled", 0.8, spans, f"{len(spans)} characters were cut in the middle of words (U+FFFD)"
+    )
+
+
 def _marks(text: str) -> Verdict | None:
     spans = tuple(match.span() for match in _MARKS.finditer(text))
     covered = sum(stop - first for first, stop in spans)
@@ -175,7 +207,7 @@ def _controls(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     )  # fmt: skip
 
 
-def _noise(text: str, control: int) -> Verdict | None:
+def _controls_in_ascii(text: str, control: int) -> Verdict | None:
     """ASCII with control characters."""
     if control < max(3, CONTROL_SHARE * len(text)):
         return None
@@ -185,8 +217,10 @@ def _noise(text: str, control: int) -> Verdict | None:
     )  # fmt: skip
 
 
-def _symbols(text: str, raw: bytes) -> Verdict | None:
+def noise(text: str, raw: bytes) -> Verdict | None:
     """Printable ASCII without words: random bytes that happened to decode."""
+    if not text.isascii():
+        return None
     sample = raw[:4000]
     symbols = len(sample.translate(None, _ALPHANUMERIC))
     if len(text) < 64 or symbols < 0.25 * len(sample):
@@ -209,7 +243,8 @@ def _misread(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     inside = [match for match in hits if _is_inside_word(text, match.start())]
     covered = sum(match.end() - match.start() for match in hits)
     odd = len(text) - len(text.encode("ascii", "ignore"))
-    if len(hits) >= 2 and covered >= 0.5 * odd and covered >= 0.01 * len(text):
+    few = len(hits) >= 4 and covered >= 0.8 * odd and 2 * len(inside) >= len(hits)
+    if few or (len(hits) >= 2 and covered >= 0.5 * odd and covered >= 0.01 * len(text)):
         is_dense = covered >= 0.2 * len(text)
         if is_dense or 2 * len(inside) >= len(hits):
             return corrupt(
@@ -220,7 +255,8 @@ def _misread(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
         LATIN
     ] + numbers[HANGUL] < max(4, 0.1 * odd):
         return None
-    if odd < 0.03 * len(text):
+    quoted = text.count("\u9225")
+    if odd < 0.03 * len(text) and (quoted < 3 or 3 * quoted < odd):
         return None
     again = _again(text)
     if again is None:
@@ -232,7 +268,7 @@ def _misread(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
 
 def _again(text: str) -> str | None:
     """The text whose UTF-8 was read in one of CODECS; None if none fits."""
-    sample = text[: 4 * PART]
+    sample = text[: 8 * PART]
     odd = len(sample) - len(sample.encode("ascii", "ignore"))
     if odd < 4:
         return None
@@ -266,11 +302,11 @@ def _is_plain(text: str) -> bool:
 def _read_as_latin(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     """Chinese, Japanese, Korean or Cyrillic bytes read as latin-1 or cp1252."""
     odd = int(numbers[LATIN] + numbers[SYMBOL])
-    visible = len(text) - len(re.findall(r"\s", text[: 4 * PART])) if len(text) < 4 * PART else None
+    visible = len(text) - len(re.findall(r"\s", text[: 8 * PART])) if len(text) < 8 * PART else None
     visible = visible or len(text)
     if odd < 8 or odd < 0.3 * visible:
         return None
-    sample = text[: 4 * PART]
+    sample = text[: 8 * PART]
     for codec in LEGACY:
         again = sample.encode("cp1252", "ignore").decode(codec, "replace")
         found = count(kinds_of(points_of(again)))
@@ -309,6 +345,60 @@ def _rare_han(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     )
 
 
+def _half_the_table(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
+    """Korean read as GBK: everyday ideographs, but only those of the first half of the table.
+
+    Hangul lies at B0 to C8 in EUC-KR; ideographs of Chinese text lie there in GBK to 60 %.
+    """
+    han = int(numbers[HAN] + numbers[RARE_HAN])
+    if han < LONG_WORDS or numbers[KANA] or numbers[HANGUL] > han:
+        return None
+    sample = "".join(_IDEOGRAPHS.findall(text[:2000]))
+    leads = np.frombuffer(sample.encode("gb2312", "ignore"), dtype=np.uint8)[::2]
+    if len(leads) < LONG_WORDS or (leads <= 0xC8).mean() < 0.97:
+        return None
+    again = text.encode("gb18030", "replace").decode("euc_kr", "replace")
+    return corrupt(
+        "garbled", 0.9, ((0, len(text)),), f"read as EUC-KR it is Korean: {again.strip()[:24]!r}", again
+    )
+
+
+def _wrong_cyrillic(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
+    """Cyrillic read in another Cyrillic encoding: letters still, but not the frequent ones."""
+    if numbers[CYRILLIC] < LONG_WORDS or _frequent(text) >= 0.7 * FREQUENT_SHARE:
+        return None
+    for codec in CYRILLIC_CODECS:
+        raw = text.encode(codec, "ignore")
+        for right in CYRILLIC_CODECS:
+            again = raw.decode(right, "ignore")
+            found = count(kinds_of(points_of(again)))
+            if found[CYRILLIC] >= 0.9 * numbers[CYRILLIC] and _frequent(again) >= FREQUENT_SHARE:
+                return corrupt(
+                    "garbled", 0.9, ((0, len(text)),),
+                    f"it is {right} read as {codec}: {again.strip()[:24]!r}", again,
+                )  # fmt: skip
+    return None
+
+
+def _frequent(text: str) -> float:
+    letters = _RUSSIAN.findall(text[:2000].lower())
+    return sum(letter in FREQUENT for letter in letters) / max(1, len(letters))
+
+
+def _question_marks(text: str) -> Verdict | None:
+    """What is left where characters did not fit into an encoding."""
+    if text.count("???") < QUESTIONS // 6:
+        return None
+    spans = tuple(match.span() for match in _QUESTIONS.finditer(text))
+    covered = sum(stop - first for first, stop in spans)
+    if covered < max(QUESTIONS, QUESTION_SHARE * len(_SPACES.sub("", text))):
+        return None
+    return corrupt(
+        "garbled", 0.9, spans,
+        f"{covered} of {len(text)} characters became question marks",
+    )  # fmt: skip
+
+
 def _is_inside_word(text: str, at: int) -> bool:
     return at > 0 and text[at - 1].isalpha()
 
@@ -317,6 +407,10 @@ def _spans(text: str, pattern: str) -> tuple[tuple[int, int], ...]:
     return tuple(match.span() for match in re.finditer(pattern, text))
 
 
+_IDEOGRAPHS = re.compile("[\u4e00-\u9fff]+")
+_RUSSIAN = re.compile("[\u0400-\u04ff]")
+_QUESTIONS = re.compile(r"\?{3,}")
+_SPACES = re.compile(r"\s+")
 _WORDS = re.compile(r"[A-Za-z]{3,}")
 _ASCII_CONTROLS = bytes((*range(9), 11, *range(14, 32), 127))
 _ALPHANUMERIC = bytes(point for point in range(128) if chr(point).isalnum() or point in b" \t\r\n")

@@ -17,7 +17,7 @@ BLANK_CHARS = 16
 BLANK_SHARE = 0.02
 """Fewer visible characters than either: blank. Source: facts, text rules."""
 
-GAP = 200
+GAP = 120
 GAP_SHARE = 0.2
 """White space in a row, as characters and as share of the text, that is a hole in it."""
 
@@ -79,7 +79,7 @@ def _blank(text: str, raw: bytes) -> Verdict | None:
 
 def _is_hole(space: str) -> bool:
     """Lines without words; within a line it pads a table, if it is not very long."""
-    return space.count("\n") >= 0.1 * len(space) or len(space) >= 10 * GAP
+    return space.count("\n") >= 0.1 * len(space) or len(space) >= 3 * GAP
 
 
-_QUESTIONS = (_blank, garbled.find, encoded.find, repetition.find)
+_QUESTIONS = (_blank, garbled.find, encoded.find, garbled.noise, repetition.find)
