@@ -32,7 +32,7 @@ PLACES: tuple[tuple[str, Path, tuple[str, ...]], ...] = (
 """Domain, folder, names. English of /usr/share is manuals, release notes and help files."""
 
 MOST_FILES = 1500
-ODD_PLACES = ("awscli", "unicore", "encodings", "dist-info/licenses", "i18n", "cldr", "zoneinfo")
+ODD_PLACES = ("awscli", "unicore", "encodings", "dist-info/licenses", "i18n", "cldr", "zoneinfo", "gnupg/help.")
 """Paths with tables where the name promises prose or a program."""
 
 
@@ -100,6 +100,6 @@ def _other_languages(half: str) -> Iterator[str]:
                 catalog = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
         except (OSError, UnicodeDecodeError, ValueError):
             continue
-        text = "\n".join(str(said) for key, said in catalog.items() if key)
+        text = "\n".join(str(said) for key, said in catalog.items() if key).replace("\x04", " ")
         if len(text) >= LEAST:
             yield text[:PIECE]

@@ -87,7 +87,8 @@ def _sparsely_cut(text: str, chance: random.Random, *_: object) -> str | None:
     if not _is_mostly_foreign(text):
         return None
     raw, size = text.encode(), chance.choice((250, 500, 1000))
-    return "".join(raw[at : at + size].decode("utf-8", "replace") for at in range(0, len(raw), size))
+    found = "".join(raw[at : at + size].decode("utf-8", "replace") for at in range(0, len(raw), size))
+    return found if len(re.findall("\ufffd+", found)) >= 4 else None
 
 
 def _is_mostly_foreign(text: str) -> bool:
@@ -98,7 +99,7 @@ def _of_another(script: str) -> Break:
     """A text of the undeclared ones, in a script of its own."""
 
     def take(_: str, chance: random.Random, texts: Mapping[str, list[str]]) -> str | None:
-        some = [text for text in texts.get("other", ()) if len(re.findall(script, text)) > len(text) / 2]
+        some = [text for text in texts.get("other", ()) if len(re.findall(script, text)) > len(text) / 4]
         return chance.choice(some) if some else None
 
     return take
@@ -241,9 +242,9 @@ BREAKS: Mapping[str, tuple[tuple[str, Break], ...]] = {
         ("utf-16 as latin-1", lambda text, *_: text.encode("utf-16").decode("latin-1")),
         ("utf-16, bytes swapped", lambda text, *_: text.encode("utf-16-le").decode("utf-16-be", "replace")),
         ("utf8 as utf-16", lambda text, *_: text.encode().decode("utf-16-le", "replace")),
-        ("Japanese, utf8 as gbk", _then("[\u3040-\u30ff\u4e00-\u9fff]", "utf-8", "gb18030")),
-        ("Japanese, sjis as cp1252", _then("[\u3040-\u30ff\u4e00-\u9fff]", "shift_jis", "cp1252")),
-        ("Japanese, sjis as gbk", _then("[\u3040-\u30ff\u4e00-\u9fff]", "shift_jis", "gb18030")),
+        ("Japanese, utf8 as gbk", _then("[\u3040-\u30ff]", "utf-8", "gb18030")),
+        ("Japanese, sjis as cp1252", _then("[\u3040-\u30ff]", "shift_jis", "cp1252")),
+        ("Japanese, sjis as gbk", _then("[\u3040-\u30ff]", "shift_jis", "gb18030")),
         ("Korean, euc-kr as latin-1", _then("[\uac00-\ud7a3]", "euc_kr", "latin-1")),
         ("Korean, utf8 as cp1252", _then("[\uac00-\ud7a3]", "utf-8", "cp1252")),
         ("Korean, euc-kr as gbk", _then("[\uac00-\ud7a3]", "euc_kr", "gb18030")),
@@ -321,7 +322,7 @@ BREAKS: Mapping[str, tuple[tuple[str, Break], ...]] = {
     ),
     "wrong_domain": (("zh", _from("zh")), ("en", _from("en")), ("code", _from("code")),
         ("traditional", _from("zh-hant")),
-        ("Japanese", _of_another("[\u3040-\u30ff\u4e00-\u9fff]")),
+        ("Japanese", _of_another("[\u3040-\u30ff]")),
         ("Korean", _of_another("[\uac00-\ud7a3]")),
         ("Russian", _of_another("[\u0400-\u04ff]")),
     ),

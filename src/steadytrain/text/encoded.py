@@ -100,7 +100,7 @@ def _is_base85(run: str) -> bool:
     if len(counts) < min(55, 0.45 * len(sample)) or not 0.08 <= symbols / len(sample) <= 0.6:
         return False
     bits = -sum(n / len(sample) * math.log2(n / len(sample)) for n in counts.values())
-    return bits >= 5.0 and max(counts.values()) <= 0.08 * len(sample) and not _CALL.search(sample)
+    return bits >= 4.8 and max(counts.values()) <= 0.12 * len(sample) and not _CALL.search(sample)
 
 
 def _judge(text: str, spans: list[tuple[int, int]], name: str) -> Verdict | None:

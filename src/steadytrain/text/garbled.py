@@ -34,6 +34,7 @@ RARE_HAN_SHARE = 0.20
 """Share of the ideographs outside the everyday set. Clean Chinese has under 4 %; text read in the
 wrong encoding is soup of rare ones."""
 
+DISTINCT = 6
 WINDOW_HAN = 12
 MARK_SHARE = 0.06
 DAMAGED_SHARE = 0.1
@@ -41,7 +42,8 @@ DAMAGED_RUN = 300
 """A part of a document counts when it is so large a share of it, or so many characters long."""
 
 PART = 256
-"""Characters of the pieces in which damage is looked for."""
+SMALL_PART = 96
+"""Characters of the pieces in which damage is looked for, in long and in short documents."""
 
 CODECS = (
     "cp1252", "latin-1", "gb18030", "big5", "shift_jis", "euc_kr", "cp1251", "koi8_r", "mac_roman",
@@ -57,7 +59,10 @@ _MARKS = re.compile("\u951f\u65a4\u62f7|\u70eb{3,}|\u5c6f{3,}|\u951f\u65a4|\u65a
 """What a decoder leaves of replaced or uninitialised bytes when they are read as GBK."""
 
 CUTS = 3
-_CUT = re.compile("(?<=[^\\W\\d_\x00-\x7f])(\ufffd{1,4})(?=[^\\W\\d_\x00-\x7f])")
+_BESIDE = "[^\x00-\x7f\\s\ufffd\u201c\u201d\u2018\u2019\u300a-\u300f\uff08\uff09]"
+_CUT = re.compile(f"(?<={_BESIDE})(\ufffd{{1,4}})(?={_BESIDE})")
+"""U+FFFD within a word or a sentence, not quoted by a text about it."""
+
 
 QUESTION_SHARE = 0.15
 """Share of the visible characters that are question marks in rows of three or more."""
@@ -67,7 +72,7 @@ LONG_WORDS = 40
 """Ideographs, or Cyrillic letters, whose statistics tell how they were read."""
 
 FREQUENT = "\u043e\u0435\u0430\u0438\u043d\u0442"
-FREQUENT_SHARE = 0.33
+FREQUENT_SHARE = 0.3
 """Share of six letters in Russian is 0.45, in Bulgarian, Serbian and Ukrainian 0.4."""
 
 CYRILLIC_CODECS = ("cp1251", "koi8_r", "cp866", "iso8859_5", "mac_cyrillic")
@@ -89,9 +94,9 @@ def find(text: str, raw: bytes) -> Verdict | None:
     kinds = kinds_of(points)
     numbers = count(kinds)
     if not _is_suspicious(numbers, len(text)):
-        return None
+        return _half_the_table(text, numbers)
     found = _whole(text, kinds, numbers)
-    return found or (_parts(text, kinds) if len(text) > 4 * PART else None)
+    return found or (_parts(text, kinds) if len(text) >= 4 * SMALL_PART else None)
 
 
 def _is_suspicious(numbers: NDArray[np.int64], size: int) -> bool:
@@ -128,8 +133,9 @@ def _whole(text: str, kinds: NDArray[np.uint8], numbers: NDArray[np.int64]) -> V
 def _parts(text: str, kinds: NDArray[np.uint8]) -> Verdict | None:
     """Damage in a part of a long text, with its place."""
     found: list[tuple[int, int, Verdict]] = []
-    for first in range(0, len(text), PART):
-        piece, part = text[first : first + PART], kinds[first : first + PART]
+    size = PART if len(text) > 4 * PART else SMALL_PART
+    for first in range(0, len(text), size):
+        piece, part = text[first : first + size], kinds[first : first + size]
         numbers = count(part)
         if len(piece) < 64 or not _is_suspicious(numbers, len(piece)):
             continue
@@ -138,7 +144,7 @@ def _parts(text: str, kinds: NDArray[np.uint8]) -> Verdict | None:
             found.append((first, first + len(piece), seen))
     damaged = sum(stop - first for first, stop, _ in found)
     longest = max((stop - first for first, stop in _joined(found)), default=0)
-    if damaged < DAMAGED_SHARE * len(text) and longest < max(DAMAGED_RUN, 3 * PART):
+    if damaged < DAMAGED_SHARE * len(text) and longest < max(DAMAGED_RUN, 3 * size):
         return None
     if damaged < 0.05 * len(text) and longest < 8 * PART:
         return None
@@ -163,7 +169,7 @@ def _joined(found: list[tuple[int, int, Verdict]]) -> Iterator[tuple[int, int]]:
 
 def _replaced(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     # A character cut at an edge leaves one or a few there.
-    inner = text.strip("\ufffd").count("\ufffd") if numbers[REPLACED] else 0
+    inner = text[4:-4].count("\ufffd") if numbers[REPLACED] else 0
     if inner < max(3, REPLACED_SHARE * len(text)):
         return None
     return corrupt(
@@ -307,6 +313,9 @@ def _read_as_latin(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     if odd < 8 or odd < 0.3 * visible:
         return None
     sample = text[: 8 * PART]
+    unfit = len(sample) - len(sample.encode("cp1252", "ignore"))
+    if unfit - len(_UPPER_CONTROLS.findall(sample)) > 0.05 * odd:
+        return None  # Vietnamese, Polish and others have Latin letters of their own
     for codec in LEGACY:
         again = sample.encode("cp1252", "ignore").decode(codec, "replace")
         found = count(kinds_of(points_of(again)))
@@ -340,6 +349,9 @@ def _rare_han(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     rare = int(numbers[RARE_HAN]) / ideographs
     if rare < RARE_HAN_SHARE:
         return None
+    points = points_of(text)
+    if len(set(points[kinds_of(points) == RARE_HAN].tolist())) < min(DISTINCT, 0.2 * ideographs):
+        return None  # a name, a variant: the same few again and again
     return corrupt(
         "garbled", 0.9, ((0, len(text)),), f"{rare:.0%} of the Chinese characters are rare ones"
     )
@@ -407,6 +419,7 @@ def _spans(text: str, pattern: str) -> tuple[tuple[int, int], ...]:
     return tuple(match.span() for match in re.finditer(pattern, text))
 
 
+_UPPER_CONTROLS = re.compile("[\x80-\x9f]")
 _IDEOGRAPHS = re.compile("[\u4e00-\u9fff]+")
 _RUSSIAN = re.compile("[\u0400-\u04ff]")
 _QUESTIONS = re.compile(r"\?{3,}")

@@ -70,16 +70,16 @@ def _blank(text: str, raw: bytes) -> Verdict | None:
         )  # fmt: skip
     if not any(hole in text for hole in _HOLES):
         return None
-    spans = tuple(match.span() for match in _GAP.finditer(text) if _is_hole(match.group()))
+    spans = tuple(match.span() for match in _GAP.finditer(text) if _is_hole(match.group(), len(text)))
     gaps = sum(stop - first for first, stop in spans)
     if gaps < GAP_SHARE * len(text) and gaps < 10 * GAP:
         return None
     return corrupt("blank", 0.9, spans, f"{gaps} of {len(text)} characters are holes in the text")
 
 
-def _is_hole(space: str) -> bool:
+def _is_hole(space: str, size: int) -> bool:
     """Lines without words; within a line it pads a table, if it is not very long."""
-    return space.count("\n") >= 0.1 * len(space) or len(space) >= 3 * GAP
+    return space.count("\n") >= 0.1 * len(space) or len(space) >= min(3 * GAP, 0.25 * size)
 
 
 _QUESTIONS = (_blank, garbled.find, encoded.find, garbled.noise, repetition.find)
