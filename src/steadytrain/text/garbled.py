@@ -77,10 +77,19 @@ FREQUENT_SHARE = 0.3
 
 CYRILLIC_CODECS = ("cp1251", "koi8_r", "cp866", "iso8859_5", "mac_cyrillic")
 
+_MARK_STARTS = ("\u951f\u65a4", "\u65a4\u62f7", "\u70eb\u70eb\u70eb", "\u5c6f\u5c6f\u5c6f")
+TRACES = 3
+_TRACES = ("\u00e2\u20ac", "\u00e2\u0080", "\u00c3", "\u9225")
+"""First characters of quotation marks and accented letters read as cp1252, latin-1 and GBK."""
+
+_ODD_KINDS = np.array(
+    [REPLACED, CONTROL, NOTHING, HALF_KANA, RARE_HAN, LATIN, SYMBOL, CYRILLIC, OTHER_LETTER, HANGUL]
+)
+_QUOTES_AS_GBK = re.compile("\u9225[\u4e00-\u9fff\ufffd]?")
 _MISREAD = re.compile(
     "(?:[\u00c2\u00c3\u00c4\u00c5\u00d0\u00d1][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d"
     "\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
-    "|\u00e2[\u0080-\u009f\u20ac][\u0080-\u00bf\u0153\u0161\u02dc\u2122\u0153]?"
+    "|\u00e2[\u0080-\u009f\u20ac][\u0080-\u00bf\u0153\u0161\u02dc\u2122\u0153\ufffd]?"
     "|[\u00e3-\u00ef][\u0080-\u00bf\u2013-\u203a\u0152-\u0192\u02c6\u02dc\u20ac\u2122]{2})"
 )
 
@@ -93,10 +102,12 @@ def find(text: str, raw: bytes) -> Verdict | None:
     points = points_of(text)
     kinds = kinds_of(points)
     numbers = count(kinds)
-    if not _is_suspicious(numbers, len(text)):
+    if not _is_suspicious(numbers, len(text)) and not any(
+        text.count(trace) >= TRACES for trace in _TRACES
+    ):
         return _half_the_table(text, numbers)
-    found = _whole(text, kinds, numbers)
-    return found or (_parts(text, kinds) if len(text) >= 4 * SMALL_PART else None)
+    found = _whole(text, kinds, numbers) or _half_the_table(text, numbers)
+    return found or (_parts(text, kinds, numbers) if len(text) >= 4 * SMALL_PART else None)
 
 
 def _is_suspicious(numbers: NDArray[np.int64], size: int) -> bool:
@@ -125,19 +136,18 @@ def _whole(text: str, kinds: NDArray[np.uint8], numbers: NDArray[np.int64]) -> V
         or _read_as_latin(text, numbers)
         or _nothing(text, kinds, numbers)
         or _rare_han(text, numbers)
-        or _half_the_table(text, numbers)
         or _wrong_cyrillic(text, numbers)
     )
 
 
-def _parts(text: str, kinds: NDArray[np.uint8]) -> Verdict | None:
+def _parts(text: str, kinds: NDArray[np.uint8], all_numbers: NDArray[np.int64]) -> Verdict | None:
     """Damage in a part of a long text, with its place."""
     found: list[tuple[int, int, Verdict]] = []
     size = PART if len(text) > 4 * PART else SMALL_PART
     for first in range(0, len(text), size):
         piece, part = text[first : first + size], kinds[first : first + size]
         numbers = count(part)
-        if len(piece) < 64 or not _is_suspicious(numbers, len(piece)):
+        if len(piece) < 64 or not _stands_out(numbers, all_numbers, len(piece) / len(text)):
             continue
         seen = _whole(piece, part, numbers)
         if seen is not None:
@@ -153,6 +163,13 @@ def _parts(text: str, kinds: NDArray[np.uint8]) -> Verdict | None:
         "garbled", min(0.95, worst.confidence), tuple(_joined(found)),
         f"{damaged / len(text):.0%} of the text is garbled; there, {worst.evidence}", None,
     )  # fmt: skip
+
+
+def _stands_out(
+    numbers: NDArray[np.int64], all_numbers: NDArray[np.int64], share: float
+) -> bool:
+    """Whether a piece has more of an odd kind of characters than the text as a whole."""
+    return bool((numbers[_ODD_KINDS] >= np.maximum(3, 1.4 * share * all_numbers[_ODD_KINDS])).any())
 
 
 def _joined(found: list[tuple[int, int, Verdict]]) -> Iterator[tuple[int, int]]:
@@ -191,6 +208,8 @@ def _cut(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
 
 
 def _marks(text: str) -> Verdict | None:
+    if not any(mark in text for mark in _MARK_STARTS):
+        return None
     spans = tuple(match.span() for match in _MARKS.finditer(text))
     covered = sum(stop - first for first, stop in spans)
     odd = len(text) - len(text.encode("ascii", "ignore"))
@@ -249,7 +268,8 @@ def _misread(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     inside = [match for match in hits if _is_inside_word(text, match.start())]
     covered = sum(match.end() - match.start() for match in hits)
     odd = len(text) - len(text.encode("ascii", "ignore"))
-    few = len(hits) >= 4 and covered >= 0.8 * odd and 2 * len(inside) >= len(hits)
+    beside = sum(match.end() < len(text) and text[match.end()].isalpha() for match in hits)
+    few = len(hits) >= 3 and covered >= 0.8 * odd and 2 * (len(inside) + beside) >= len(hits)
     if few or (len(hits) >= 2 and covered >= 0.5 * odd and covered >= 0.01 * len(text)):
         is_dense = covered >= 0.2 * len(text)
         if is_dense or 2 * len(inside) >= len(hits):
@@ -261,8 +281,12 @@ def _misread(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
         LATIN
     ] + numbers[HANGUL] < max(4, 0.1 * odd):
         return None
-    quoted = text.count("\u9225")
-    if odd < 0.03 * len(text) and (quoted < 3 or 3 * quoted < odd):
+    quotes = tuple(match.span() for match in _QUOTES_AS_GBK.finditer(text))
+    if len(quotes) >= TRACES and 2 * len(quotes) >= 0.7 * odd:
+        return corrupt(
+            "garbled", 0.9, quotes, f"{len(quotes)} quotation marks are UTF-8 read as GBK", _again(text)
+        )
+    if odd < 0.03 * len(text):
         return None
     again = _again(text)
     if again is None:
@@ -331,7 +355,7 @@ def _read_as_latin(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
 
 
 def _nothing(text: str, kinds: NDArray[np.uint8], numbers: NDArray[np.int64]) -> Verdict | None:
-    if numbers[NOTHING] < max(3, NOTHING_SHARE * len(text)):
+    if numbers[NOTHING] < max(5, NOTHING_SHARE * len(text)):
         return None
     first, last = np.flatnonzero(kinds == NOTHING)[[0, -1]]
     return corrupt(
@@ -365,9 +389,9 @@ def _half_the_table(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     han = int(numbers[HAN] + numbers[RARE_HAN])
     if han < LONG_WORDS or numbers[KANA] or numbers[HANGUL] > han:
         return None
-    sample = "".join(_IDEOGRAPHS.findall(text[:2000]))
+    sample = "".join(_IDEOGRAPHS.findall(text[:600]))
     leads = np.frombuffer(sample.encode("gb2312", "ignore"), dtype=np.uint8)[::2]
-    if len(leads) < LONG_WORDS or (leads <= 0xC8).mean() < 0.97:
+    if len(leads) < LONG_WORDS or len(set(sample)) < LONG_WORDS // 2 or (leads <= 0xC8).mean() < 0.97:
         return None
     again = text.encode("gb18030", "replace").decode("euc_kr", "replace")
     return corrupt(

@@ -78,12 +78,14 @@ def repeated_share(raw: bytes) -> float:
     last = len(points) - 4 * steps + 1
     if last < 2:
         return 0.0
-    grams = np.ndarray((len(points) - 3,), "<u4", points, strides=(1,))
-    places = np.arange(last)
+    places = None
     if last > 1024:
-        chosen = np.flatnonzero(grams[:last] * np.uint32(2654435761) < np.uint32(2**32 // KEPT))
-        # A short period may have no place that the hash chooses.
-        places = chosen if len(chosen) >= last // (4 * KEPT) else places
+        # Three bytes choose the place: the same in every copy. Modulo 256 by design.
+        chosen = points[:-2] * np.uint8(31) + points[1:-1] * np.uint8(151) ^ points[2:] * np.uint8(59)
+        places = np.flatnonzero(chosen[:last] < 256 // KEPT)
+    if places is None or len(places) < last // (4 * KEPT):
+        places = np.arange(last)  # a short period may have no place that is chosen
+    grams = np.ndarray((len(points) - 3,), "<u4", points, strides=(1,))
     marks = grams[places] * np.uint32(0x9E3779B1)
     for step in range(1, steps):
         marks = (marks ^ (marks >> np.uint32(15))) * np.uint32(0x85EBCA6B) + grams[places + 4 * step]
