@@ -401,14 +401,14 @@ def _half_the_table(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
 
 def _wrong_cyrillic(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     """Cyrillic read in another Cyrillic encoding: letters still, but not the frequent ones."""
-    if numbers[CYRILLIC] < LONG_WORDS or _frequent(text) >= 0.7 * FREQUENT_SHARE:
+    if numbers[CYRILLIC] < LONG_WORDS or (own := _frequent(text)) >= FREQUENT_SHARE:
         return None
     for codec in CYRILLIC_CODECS:
         raw = text.encode(codec, "ignore")
         for right in CYRILLIC_CODECS:
             again = raw.decode(right, "ignore")
             found = count(kinds_of(points_of(again)))
-            if found[CYRILLIC] >= 0.9 * numbers[CYRILLIC] and _frequent(again) >= FREQUENT_SHARE:
+            if found[CYRILLIC] >= 0.9 * numbers[CYRILLIC] and _frequent(again) >= max(0.33, 1.4 * own):
                 return corrupt(
                     "garbled", 0.9, ((0, len(text)),),
                     f"it is {right} read as {codec}: {again.strip()[:24]!r}", again,

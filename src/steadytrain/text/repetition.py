@@ -33,6 +33,7 @@ PART_SHARE = 0.25
 
 _LETTERS = re.compile("[A-Za-z]{2,}|[\u0400-\u04ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 _DIGITS = str.maketrans("123456789", "000000000")
+_PLACE_BITS = np.uint64(20)
 _BYTE_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _STAMP = re.compile(r"\W{0,3}\d{2,4}[-:/.]\d\d[-:/.]\d\d")
 _RUN = re.compile(r"(\S)\1{63,}")
@@ -68,7 +69,9 @@ def find(text: str, raw: bytes, limit: float = REPEATED_SHARE) -> Verdict | None
             "repetition", 0.9, ((0, len(text)),),
             f"{repeated:.0%} of the text stands earlier in it already",
         )  # fmt: skip
-    return _part(text)
+    if len(body) > SAMPLE:
+        _, period = _repeats(np.frombuffer(body[: 5 * SAMPLE].encode("utf-32-le", "replace"), "<u4"))
+    return _part(text, period)
 
 
 def repeated_share(raw: bytes) -> float:
@@ -107,14 +110,11 @@ def _run(text: str, body: str) -> Verdict | None:
     return corrupt("repetition", 0.95, (longest.span(),), f"one character {size} times in a row")
 
 
-def _part(text: str) -> Verdict | None:
+def _part(text: str, period: int) -> Verdict | None:
     """A part of a text that is copies of one line or paragraph, with its place."""
+    if len(text) < PART_SIZE or not 8 <= period <= len(text) // COPIES:
+        return None
     points = np.frombuffer(text.encode("utf-32-le", "replace"), "<u4")
-    if len(points) < PART_SIZE:
-        return None
-    _, period = _repeats(points[: 5 * SAMPLE])
-    if not 8 <= period <= len(points) // COPIES:
-        return None
     different = np.flatnonzero(points[period:] != points[:-period])
     edges = np.concatenate(([-1], different, [len(points) - period]))
     widest = int(np.diff(edges).argmax())
@@ -133,9 +133,10 @@ def _part(text: str) -> Verdict | None:
 def _repeats(sample: NDArray[np.uint32]) -> tuple[float, int]:
     """Share of the grams that stood earlier, and their commonest distance from there."""
     marks = _marks(sample)
-    order = np.argsort(marks, kind="stable")
-    same = marks[order][1:] == marks[order][:-1]
-    gaps = (order[1:] - order[:-1])[same]
+    # The place in the low bits: one sort puts equal grams beside each other, in their order.
+    keys = np.sort(marks << _PLACE_BITS | np.arange(len(marks), dtype=np.uint64))
+    same = keys[1:] >> _PLACE_BITS == keys[:-1] >> _PLACE_BITS
+    gaps = ((keys[1:] - keys[:-1])[same]).astype(np.int64)
     if not len(gaps):
         return 0.0, 0
     return len(gaps) / len(marks), int(np.bincount(gaps).argmax())
