@@ -32,7 +32,16 @@ PLACES: tuple[tuple[str, Path, tuple[str, ...]], ...] = (
 """Domain, folder, names. English of /usr/share is manuals, release notes and help files."""
 
 MOST_FILES = 1500
-ODD_PLACES = ("awscli", "unicore", "encodings", "dist-info/licenses", "i18n", "cldr", "zoneinfo", "gnupg/help.")
+ODD_PLACES = (
+    "awscli",
+    "unicore",
+    "encodings",
+    "dist-info/licenses",
+    "i18n",
+    "cldr",
+    "zoneinfo",
+    "gnupg/help.",
+)
 """Paths with tables where the name promises prose or a program."""
 
 
@@ -64,10 +73,8 @@ def texts(
                 if text is not None and len(text) >= LEAST:
                     first = chance.randrange(max(1, len(text) - PIECE))
                     found[domain].append(text[first : first + PIECE])
-    found["other"] += [text for text in _other_languages(half)]
-    return {
-        name: chance.sample(some, min(most, len(some))) for name, some in found.items() if some
-    }
+    found["other"] += list(_other_languages(half))
+    return {name: chance.sample(some, min(most, len(some))) for name, some in found.items() if some}
 
 
 def _is_of(name: str, half: str) -> bool:

@@ -69,8 +69,10 @@ def _binary(decode: Callable[[bytes], str]) -> Break:
 
     def spoil(text: str, chance: random.Random, _: Mapping[str, list[str]]) -> str | None:
         path = chance.choice(_BINARIES)
-        raw = path.read_bytes()[: 200_000] if chance.random() < 0.5 else zlib.compress(
-            text.encode() * 20 + path.read_bytes()[:40_000]
+        raw = (
+            path.read_bytes()[:200_000]
+            if chance.random() < 0.5
+            else zlib.compress(text.encode() * 20 + path.read_bytes()[:40_000])
         )
         first = chance.randrange(max(1, len(raw) - 6000))
         piece = raw[first : first + len(text)]
@@ -87,7 +89,9 @@ def _sparsely_cut(text: str, chance: random.Random, *_: object) -> str | None:
     if not _is_mostly_foreign(text):
         return None
     raw, size = text.encode(), chance.choice((250, 500, 1000))
-    found = "".join(raw[at : at + size].decode("utf-8", "replace") for at in range(0, len(raw), size))
+    found = "".join(
+        raw[at : at + size].decode("utf-8", "replace") for at in range(0, len(raw), size)
+    )
     return found if len(re.findall("\ufffd+", found)) >= 4 else None
 
 
@@ -99,7 +103,9 @@ def _of_another(script: str) -> Break:
     """A text of the undeclared ones, in a script of its own."""
 
     def take(_: str, chance: random.Random, texts: Mapping[str, list[str]]) -> str | None:
-        some = [text for text in texts.get("other", ()) if len(re.findall(script, text)) > len(text) / 4]
+        some = [
+            text for text in texts.get("other", ()) if len(re.findall(script, text)) > len(text) / 4
+        ]
         return chance.choice(some) if some else None
 
     return take
@@ -149,7 +155,9 @@ def _edited(text: str, chance: random.Random, *_: object) -> str:
     part = text.strip()[: chance.choice((80, 240, 700))]
     copies = []
     for _again in range(max(5, len(text) // len(part))):
-        copies.append("".join(chance.choice("aeiou1") if chance.random() < 1 / 60 else char for char in part))
+        copies.append(
+            "".join(chance.choice("aeiou1") if chance.random() < 1 / 60 else char for char in part)
+        )
     return "\n".join(copies)
 
 
@@ -175,12 +183,19 @@ def _page(patterns: tuple[str, ...]) -> Break:
 
 @cache
 def _found(patterns: tuple[str, ...]) -> list[str]:
-    paths = [path for pattern in patterns for path in sorted(Path("/usr").glob(pattern))[:60] if path.is_file()]
+    paths = [
+        path
+        for pattern in patterns
+        for path in sorted(Path("/usr").glob(pattern))[:60]
+        if path.is_file()
+    ]
     return [path.read_text("utf-8", "ignore")[:60_000] for path in paths]
 
 
 def _in_json(text: str, chance: random.Random, *_: object) -> str:
-    return json.dumps({"id": chance.randrange(999), "body": base64.b64encode(text.encode()).decode()})
+    return json.dumps(
+        {"id": chance.randrange(999), "body": base64.b64encode(text.encode()).decode()}
+    )
 
 
 def _prefixed(text: str, *_: object) -> str:

@@ -3,8 +3,11 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 from steadytrain.text.verdict import Verdict, corrupt, unusual
+
+Spans = list[tuple[int, int]]
 
 ENCODED_SHARE = 0.5
 """Share of the text. Lockfiles reach 0.45 with their checksums."""
@@ -43,61 +46,70 @@ _CHECKSUM = re.compile(
 )
 
 
-def find(text: str, raw: bytes) -> Verdict | None:
-    """What is encoded in a text; None for a text that is not."""
-    for mark, pattern, name in _ESCAPES:
-        if text.count(mark) * 3 >= 0.25 * len(text):
-            found = _judge(text, [match.span() for match in pattern.finditer(text)], name)
-            if found is not None:
-                return found
-    if len(raw) - len(raw.translate(None, _CAPITALS_AND_DIGITS)) < HINTED * len(text):
-        return None
-    if text.count("\nM") >= 2 and _UU.search(text):
-        found = _judge(text, [match.span() for match in _UU.finditer(text)], "uuencoded lines")
+def find(text: str, raw: bytes, limit: float = ENCODED_SHARE) -> Verdict | None:
+    """What is encoded in a text; None for a text that is not.
+
+    Args:
+        limit: share of encoded characters that is too much.
+    """
+    for name, spans in _encodings(text, raw):
+        found = _judge(text, spans, name, limit)
         if found is not None:
             return found
-    found = _hexes(text) if len(raw.translate(None, _HEXISH)) <= 0.5 * len(raw) else None
-    if found is not None:
-        return found
-    runs = [match.span() for match in _BASE64.finditer(text) if _is_random(match.group())]
-    found = _judge(text, runs, "base64")
-    if found is not None:
-        return found
-    runs = [match.span() for match in _BASE32.finditer(text) if _is_base32(match.group())]
-    return _judge(text, runs, "base32") or _base85(text)
+    return None
 
 
-def _hexes(text: str) -> Verdict | None:
-    dumps = [match.span() for match in _DUMP.finditer(text)]
-    if sum(stop - first for first, stop in dumps) >= max(200, ENCODED_SHARE * len(text)):
-        return corrupt("encoded", 0.9, tuple(dumps), f"{len(dumps)} parts are dumps of bytes in hex")
-    hexes = [match.span() for match in _HEX.finditer(text) if _is_hex(match.group())]
-    return _judge(text, hexes, "hex") or _only_hex(text)
+def share(text: str, raw: bytes) -> float:
+    """Largest share of the text that is encoded in one way, as `find` does; 0 for listings."""
+    largest = 0.0
+    for _, spans in _encodings(text, raw):
+        if not _is_listing(text, spans):
+            largest = max(largest, sum(stop - first for first, stop in spans) / len(text))
+    return largest
 
 
-def _only_hex(text: str) -> Verdict | None:
+def _encodings(text: str, raw: bytes) -> Iterator[tuple[str, Spans]]:
+    """Where a text is encoded in each way that is worth looking for."""
+    for mark, pattern, name in _ESCAPES:
+        if text.count(mark) * 3 >= 0.25 * len(text):
+            yield name, [match.span() for match in pattern.finditer(text)]
+    if len(raw) - len(raw.translate(None, _CAPITALS_AND_DIGITS)) < HINTED * len(text):
+        return
+    if text.count("\nM") >= 2:
+        yield "uuencoded lines", [match.span() for match in _UU.finditer(text)]
+    if len(raw.translate(None, _HEXISH)) <= 0.5 * len(raw):
+        yield "dumps of bytes", [match.span() for match in _DUMP.finditer(text)]
+        yield "hex", [match.span() for match in _HEX.finditer(text) if _is_hex(match.group())]
+        yield "hex of text", [(0, len(text))] if _is_only_hex(text) else []
+    yield "base64", [match.span() for match in _BASE64.finditer(text) if _is_random(match.group())]
+    yield "base32", [match.span() for match in _BASE32.finditer(text) if _is_base32(match.group())]
+    yield "base85", _base85(text)
+
+
+def _is_only_hex(text: str) -> bool:
     """Hex and nothing else, whose bytes are text: it has hardly a letter among its digits."""
     digits = re.sub(r"0[xX]|\\x|[\s,:;]", "", text[:4000])
     if len(digits) < 200 or not re.fullmatch("[0-9a-fA-F]+", digits):
-        return None
+        return False
     raw = bytes.fromhex(digits[: len(digits) // 2 * 2])
     words = sum(65 <= byte < 123 for byte in raw)
-    if words < 0.4 * len(raw) or sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in raw) < 0.9 * len(raw):
-        return None
-    return corrupt("encoded", 0.9, ((0, len(text)),), f"it is hex of text: {raw[:24]!r}")
+    printable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in raw)
+    return words >= 0.4 * len(raw) and printable >= 0.9 * len(raw)
 
 
 def _is_base32(run: str) -> bool:
     counts = Counter(re.sub(r"[\s=]+", "", run)[:600])
-    return len(counts) >= 24 and sum(counts[digit] for digit in "234567") >= 0.05 * sum(counts.values())
+    return len(counts) >= 24 and sum(counts[digit] for digit in "234567") >= 0.05 * sum(
+        counts.values()
+    )
 
 
-def _base85(text: str) -> Verdict | None:
+def _base85(text: str) -> Spans:
     """Base85: long runs of almost every printable character, without a word among them."""
     runs = [match for match in _BASE85.finditer(text) if _is_base85(match.group())]
     if not runs and len(text) >= 200 and text.count(" ") <= 0.005 * len(text):
         runs = [match for match in _ASCII85.finditer(text) if _is_base85(match.group())]
-    return _judge(text, [match.span() for match in runs], "base85")
+    return [match.span() for match in runs]
 
 
 def _is_base85(run: str) -> bool:
@@ -110,20 +122,18 @@ def _is_base85(run: str) -> bool:
     return bits >= 4.8 and max(counts.values()) <= 0.12 * len(sample) and not _CALL.search(sample)
 
 
-def _judge(text: str, spans: list[tuple[int, int]], name: str) -> Verdict | None:
+def _judge(text: str, spans: Spans, name: str, limit: float) -> Verdict | None:
     covered = sum(stop - first for first, stop in spans)
     longest = max((stop - first for first, stop in spans), default=0)
-    if covered < max(40, ENCODED_SHARE * len(text)) and (
-        longest < LONG or covered < 0.2 * len(text)
-    ):
+    if covered < max(40, limit * len(text)) and (longest < LONG or covered < 0.2 * len(text)):
         return None
     words = f"{covered} of {len(text)} characters are {name}"
-    if _is_listing(text, spans):
+    if name != "dumps of bytes" and _is_listing(text, spans):
         return unusual(f"{words}, each beside a name: checksums", tuple(spans))
     return corrupt("encoded", 0.9, tuple(spans), words)
 
 
-def _is_listing(text: str, spans: list[tuple[int, int]]) -> bool:
+def _is_listing(text: str, spans: Spans) -> bool:
     """Checksums of files, keys of packages, constants of a program: short runs with names."""
     short = [span for span in spans if span[1] - span[0] <= 200]
     if len(short) < max(2, 0.9 * len(spans)):

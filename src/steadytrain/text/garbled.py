@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from steadytrain.text import misread
 from steadytrain.text.characters import (
     CONTROL,
     CYRILLIC,
@@ -45,15 +47,6 @@ PART = 256
 SMALL_PART = 96
 """Characters of the pieces in which damage is looked for, in long and in short documents."""
 
-CODECS = (
-    "cp1252", "latin-1", "gb18030", "big5", "shift_jis", "euc_kr", "cp1251", "koi8_r", "mac_roman",
-    "cp437", "cp1250",
-)  # fmt: skip
-"""Encodings in which UTF-8 is read by mistake. Source: ftfy's list, and the Chinese, Japanese and
-Korean ones that it leaves out."""
-
-LEGACY = ("gb18030", "big5", "shift_jis", "euc_kr", "cp1251")
-"""Encodings whose text is read as latin-1 or cp1252 by mistake."""
 
 _MARKS = re.compile("\u951f\u65a4\u62f7|\u70eb{3,}|\u5c6f{3,}|\u951f\u65a4|\u65a4\u62f7")
 """What a decoder leaves of replaced or uninitialised bytes when they are read as GBK."""
@@ -68,33 +61,26 @@ QUESTION_SHARE = 0.15
 """Share of the visible characters that are question marks in rows of three or more."""
 
 QUESTIONS = 24
-LONG_WORDS = 40
-"""Ideographs, or Cyrillic letters, whose statistics tell how they were read."""
 
-FREQUENT = "\u043e\u0435\u0430\u0438\u043d\u0442"
-FREQUENT_SHARE = 0.3
-"""Share of six letters in Russian is 0.45, in Bulgarian, Serbian and Ukrainian 0.4."""
-
-CYRILLIC_CODECS = ("cp1251", "koi8_r", "cp866", "iso8859_5", "mac_cyrillic")
 
 _MARK_STARTS = ("\u951f\u65a4", "\u65a4\u62f7", "\u70eb\u70eb\u70eb", "\u5c6f\u5c6f\u5c6f")
-TRACES = 3
-_TRACES = ("\u00e2\u20ac", "\u00e2\u0080", "\u00c3", "\u9225")
-"""First characters of quotation marks and accented letters read as cp1252, latin-1 and GBK."""
 
 _ODD_KINDS = np.array(
     [REPLACED, CONTROL, NOTHING, HALF_KANA, RARE_HAN, LATIN, SYMBOL, CYRILLIC, OTHER_LETTER, HANGUL]
 )
-_QUOTES_AS_GBK = re.compile("\u9225[\u4e00-\u9fff\ufffd]?")
-_MISREAD = re.compile(
-    "(?:[\u00c2\u00c3\u00c4\u00c5\u00d0\u00d1][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d"
-    "\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
-    "|\u00e2[\u0080-\u009f\u20ac][\u0080-\u00bf\u0153\u0161\u02dc\u2122\u0153\ufffd]?"
-    "|[\u00e3-\u00ef][\u0080-\u00bf\u2013-\u203a\u0152-\u0192\u02c6\u02dc\u20ac\u2122]{2})"
-)
 
 
-def find(text: str, raw: bytes) -> Verdict | None:
+class Limits(NamedTuple):
+    """Shares above which a text is garbled: of U+FFFD, of rare ideographs."""
+
+    replaced: float = REPLACED_SHARE
+    rare_han: float = RARE_HAN_SHARE
+
+
+DEFAULTS = Limits()
+
+
+def find(text: str, raw: bytes, limits: Limits = DEFAULTS) -> Verdict | None:
     """What is garbled in a text; None for a text that is not."""
     if text.isascii():
         control = len(raw) - len(raw.translate(None, _ASCII_CONTROLS))
@@ -102,12 +88,10 @@ def find(text: str, raw: bytes) -> Verdict | None:
     points = points_of(text)
     kinds = kinds_of(points)
     numbers = count(kinds)
-    if not _is_suspicious(numbers, len(text)) and not any(
-        text.count(trace) >= TRACES for trace in _TRACES
-    ):
-        return _half_the_table(text, numbers)
-    found = _whole(text, kinds, numbers) or _half_the_table(text, numbers)
-    return found or (_parts(text, kinds, numbers) if len(text) >= 4 * SMALL_PART else None)
+    if not _is_suspicious(numbers, len(text)) and not misread.has_traces(text):
+        return misread.korean_as_gbk(text, numbers)
+    found = _whole(text, kinds, numbers, limits) or misread.korean_as_gbk(text, numbers)
+    return found or (_parts(text, kinds, numbers, limits) if len(text) >= 4 * SMALL_PART else None)
 
 
 def _is_suspicious(numbers: NDArray[np.int64], size: int) -> bool:
@@ -122,25 +106,29 @@ def _is_suspicious(numbers: NDArray[np.int64], size: int) -> bool:
         or numbers[RARE_HAN] >= max(3, 0.05 * ideographs)
         or odd >= max(4, 0.004 * size)
         or (numbers[HANGUL] and ideographs >= 4)
-        or numbers[CYRILLIC] >= LONG_WORDS
+        or numbers[CYRILLIC] >= misread.LONG_WORDS
     )
 
 
-def _whole(text: str, kinds: NDArray[np.uint8], numbers: NDArray[np.int64]) -> Verdict | None:
+def _whole(
+    text: str, kinds: NDArray[np.uint8], numbers: NDArray[np.int64], limits: Limits
+) -> Verdict | None:
     return (
-        _replaced(text, numbers)
+        _replaced(text, numbers, limits.replaced)
         or _cut(text, numbers)
         or _marks(text)
         or _controls(text, numbers)
-        or _misread(text, numbers)
-        or _read_as_latin(text, numbers)
+        or misread.utf8(text, numbers)
+        or misread.legacy_as_latin(text, numbers)
         or _nothing(text, kinds, numbers)
-        or _rare_han(text, numbers)
-        or _wrong_cyrillic(text, numbers)
+        or _rare_han(text, numbers, limits.rare_han)
+        or misread.wrong_cyrillic(text, numbers)
     )
 
 
-def _parts(text: str, kinds: NDArray[np.uint8], all_numbers: NDArray[np.int64]) -> Verdict | None:
+def _parts(
+    text: str, kinds: NDArray[np.uint8], all_numbers: NDArray[np.int64], limits: Limits
+) -> Verdict | None:
     """Damage in a part of a long text, with its place."""
     found: list[tuple[int, int, Verdict]] = []
     size = PART if len(text) > 4 * PART else SMALL_PART
@@ -149,7 +137,7 @@ def _parts(text: str, kinds: NDArray[np.uint8], all_numbers: NDArray[np.int64]) 
         numbers = count(part)
         if len(piece) < 64 or not _stands_out(numbers, all_numbers, len(piece) / len(text)):
             continue
-        seen = _whole(piece, part, numbers)
+        seen = _whole(piece, part, numbers, limits)
         if seen is not None:
             found.append((first, first + len(piece), seen))
     damaged = sum(stop - first for first, stop, _ in found)
@@ -165,9 +153,7 @@ def _parts(text: str, kinds: NDArray[np.uint8], all_numbers: NDArray[np.int64]) 
     )  # fmt: skip
 
 
-def _stands_out(
-    numbers: NDArray[np.int64], all_numbers: NDArray[np.int64], share: float
-) -> bool:
+def _stands_out(numbers: NDArray[np.int64], all_numbers: NDArray[np.int64], share: float) -> bool:
     """Whether a piece has more of an odd kind of characters than the text as a whole."""
     return bool((numbers[_ODD_KINDS] >= np.maximum(3, 1.4 * share * all_numbers[_ODD_KINDS])).any())
 
@@ -184,10 +170,10 @@ def _joined(found: list[tuple[int, int, Verdict]]) -> Iterator[tuple[int, int]]:
         yield begin, end
 
 
-def _replaced(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
+def _replaced(text: str, numbers: NDArray[np.int64], limit: float) -> Verdict | None:
     # A character cut at an edge leaves one or a few there.
     inner = text[4:-4].count("\ufffd") if numbers[REPLACED] else 0
-    if inner < max(3, REPLACED_SHARE * len(text)):
+    if inner < max(3, limit * len(text)):
         return None
     return corrupt(
         "garbled", 0.98, _spans(text, "\ufffd+"),
@@ -225,10 +211,9 @@ def _marks(text: str) -> Verdict | None:
 def _controls(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     if numbers[CONTROL] < max(3, CONTROL_SHARE * len(text)):
         return None
-    again = _again(text)
     return corrupt(
         "garbled", 0.95, _spans(text, "[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]+"),
-        f"{numbers[CONTROL]} of {len(text)} characters are control characters", again,
+        f"{numbers[CONTROL]} of {len(text)} characters are control characters", misread.again(text),
     )  # fmt: skip
 
 
@@ -240,6 +225,16 @@ def _controls_in_ascii(text: str, control: int) -> Verdict | None:
         "garbled", 0.95, _spans(text, "[\x00-\x08\x0b\x0e-\x1f\x7f]+"),
         f"{control} of {len(text)} characters are control characters",
     )  # fmt: skip
+
+
+def shares(text: str) -> Limits:
+    """What a text's limits are compared with."""
+    if text.isascii():
+        return Limits(0.0, 0.0)
+    numbers = count(kinds_of(points_of(text)))
+    ideographs = int(numbers[HAN] + numbers[RARE_HAN])
+    rare = int(numbers[RARE_HAN]) / ideographs if ideographs >= WINDOW_HAN else 0.0
+    return Limits(text[4:-4].count("\ufffd") / len(text), rare)
 
 
 def noise(text: str, raw: bytes) -> Verdict | None:
@@ -262,98 +257,6 @@ def noise(text: str, raw: bytes) -> Verdict | None:
     )  # fmt: skip
 
 
-def _misread(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
-    """UTF-8 read in another encoding: its bytes are valid UTF-8 once more."""
-    hits = list(_MISREAD.finditer(text))
-    inside = [match for match in hits if _is_inside_word(text, match.start())]
-    covered = sum(match.end() - match.start() for match in hits)
-    odd = len(text) - len(text.encode("ascii", "ignore"))
-    beside = sum(match.end() < len(text) and text[match.end()].isalpha() for match in hits)
-    few = len(hits) >= 3 and covered >= 0.8 * odd and 2 * (len(inside) + beside) >= len(hits)
-    if few or (len(hits) >= 2 and covered >= 0.5 * odd and covered >= 0.01 * len(text)):
-        is_dense = covered >= 0.2 * len(text)
-        if is_dense or 2 * len(inside) >= len(hits):
-            return corrupt(
-                "garbled", 0.95, tuple(match.span() for match in hits),
-                f"{len(hits)} groups are UTF-8 read as cp1252 or latin-1", _again(text),
-            )  # fmt: skip
-    if numbers[RARE_HAN] + numbers[HALF_KANA] + numbers[CYRILLIC] + numbers[SYMBOL] + numbers[
-        LATIN
-    ] + numbers[HANGUL] < max(4, 0.1 * odd):
-        return None
-    quotes = tuple(match.span() for match in _QUOTES_AS_GBK.finditer(text))
-    if len(quotes) >= TRACES and 2 * len(quotes) >= 0.7 * odd:
-        return corrupt(
-            "garbled", 0.9, quotes, f"{len(quotes)} quotation marks are UTF-8 read as GBK", _again(text)
-        )
-    if odd < 0.03 * len(text):
-        return None
-    again = _again(text)
-    if again is None:
-        return None
-    return corrupt(
-        "garbled", 0.97, ((0, len(text)),), f"read back it is text: {again.strip()[:24]!r}", again
-    )
-
-
-def _again(text: str) -> str | None:
-    """The text whose UTF-8 was read in one of CODECS; None if none fits."""
-    sample = text[: 8 * PART]
-    odd = len(sample) - len(sample.encode("ascii", "ignore"))
-    if odd < 4:
-        return None
-    for codec in CODECS:
-        lost = 0
-        try:
-            raw = sample.encode(codec)
-        except UnicodeError:
-            raw = sample.encode(codec, "ignore")
-            lost = odd - (len(raw.decode(codec, "ignore")) - (len(sample) - odd))
-        if lost > 0.2 * odd:
-            continue
-        again = raw.decode("utf-8", "replace")
-        bad = again.count("\ufffd")
-        gained = len(again) - len(again.encode("ascii", "ignore")) - bad
-        # A byte is lost here and there in the wrong reading; real text falls apart.
-        if gained >= 2 and bad <= 0.2 * gained and gained < 0.85 * odd and _is_plain(again):
-            whole = text.encode(codec, "ignore").decode("utf-8", "replace")
-            return whole.replace("\ufffd", "")
-    return None
-
-
-def _is_plain(text: str) -> bool:
-    """Whether the characters are of kinds that text is made of."""
-    numbers = count(kinds_of(points_of(text)))
-    strange = numbers[RARE_HAN] + numbers[NOTHING] + numbers[CONTROL] + numbers[HALF_KANA]
-    odd = len(text) - len(text.encode("ascii", "ignore"))
-    return bool(strange <= 0.15 * max(1, odd))
-
-
-def _read_as_latin(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
-    """Chinese, Japanese, Korean or Cyrillic bytes read as latin-1 or cp1252."""
-    odd = int(numbers[LATIN] + numbers[SYMBOL])
-    visible = len(text) - len(re.findall(r"\s", text[: 8 * PART])) if len(text) < 8 * PART else None
-    visible = visible or len(text)
-    if odd < 8 or odd < 0.3 * visible:
-        return None
-    sample = text[: 8 * PART]
-    unfit = len(sample) - len(sample.encode("cp1252", "ignore"))
-    if unfit - len(_UPPER_CONTROLS.findall(sample)) > 0.05 * odd:
-        return None  # Vietnamese, Polish and others have Latin letters of their own
-    for codec in LEGACY:
-        again = sample.encode("cp1252", "ignore").decode(codec, "replace")
-        found = count(kinds_of(points_of(again)))
-        letters = found[HAN] + found[KANA] + found[HANGUL] + found[CYRILLIC]
-        rest = found[RARE_HAN] + found[REPLACED] + found[NOTHING] + found[LATIN] + found[HALF_KANA]
-        if letters >= 4 and letters >= 8 * rest:
-            whole = text.encode("cp1252", "ignore").decode(codec, "replace")
-            return corrupt(
-                "garbled", 0.93, ((0, len(text)),),
-                f"read as {codec} it is text: {again.strip()[:24]!r}", whole,
-            )  # fmt: skip
-    return None
-
-
 def _nothing(text: str, kinds: NDArray[np.uint8], numbers: NDArray[np.int64]) -> Verdict | None:
     if numbers[NOTHING] < max(5, NOTHING_SHARE * len(text)):
         return None
@@ -364,14 +267,14 @@ def _nothing(text: str, kinds: NDArray[np.uint8], numbers: NDArray[np.int64]) ->
     )  # fmt: skip
 
 
-def _rare_han(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
+def _rare_han(text: str, numbers: NDArray[np.int64], limit: float) -> Verdict | None:
     ideographs = int(numbers[HAN] + numbers[RARE_HAN])
     # Japanese writes ideographs of its own among its kana, Korean old texts among Hangul.
     native = int(numbers[KANA] + numbers[HANGUL])
     if ideographs < WINDOW_HAN or ideographs < 0.05 * len(text) or native > 0.1 * ideographs:
         return None
     rare = int(numbers[RARE_HAN]) / ideographs
-    if rare < RARE_HAN_SHARE:
+    if rare < limit:
         return None
     points = points_of(text)
     if len(set(points[kinds_of(points) == RARE_HAN].tolist())) < min(DISTINCT, 0.2 * ideographs):
@@ -379,46 +282,6 @@ def _rare_han(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
     return corrupt(
         "garbled", 0.9, ((0, len(text)),), f"{rare:.0%} of the Chinese characters are rare ones"
     )
-
-
-def _half_the_table(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
-    """Korean read as GBK: everyday ideographs, but only those of the first half of the table.
-
-    Hangul lies at B0 to C8 in EUC-KR; ideographs of Chinese text lie there in GBK to 60 %.
-    """
-    han = int(numbers[HAN] + numbers[RARE_HAN])
-    if han < LONG_WORDS or numbers[KANA] or numbers[HANGUL] > han:
-        return None
-    sample = "".join(_IDEOGRAPHS.findall(text[:600]))
-    leads = np.frombuffer(sample.encode("gb2312", "ignore"), dtype=np.uint8)[::2]
-    if len(leads) < LONG_WORDS or len(set(sample)) < LONG_WORDS // 2 or (leads <= 0xC8).mean() < 0.97:
-        return None
-    again = text.encode("gb18030", "replace").decode("euc_kr", "replace")
-    return corrupt(
-        "garbled", 0.9, ((0, len(text)),), f"read as EUC-KR it is Korean: {again.strip()[:24]!r}", again
-    )
-
-
-def _wrong_cyrillic(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
-    """Cyrillic read in another Cyrillic encoding: letters still, but not the frequent ones."""
-    if numbers[CYRILLIC] < LONG_WORDS or (own := _frequent(text)) >= FREQUENT_SHARE:
-        return None
-    for codec in CYRILLIC_CODECS:
-        raw = text.encode(codec, "ignore")
-        for right in CYRILLIC_CODECS:
-            again = raw.decode(right, "ignore")
-            found = count(kinds_of(points_of(again)))
-            if found[CYRILLIC] >= 0.9 * numbers[CYRILLIC] and _frequent(again) >= max(0.33, 1.4 * own):
-                return corrupt(
-                    "garbled", 0.9, ((0, len(text)),),
-                    f"it is {right} read as {codec}: {again.strip()[:24]!r}", again,
-                )  # fmt: skip
-    return None
-
-
-def _frequent(text: str) -> float:
-    letters = _RUSSIAN.findall(text[:2000].lower())
-    return sum(letter in FREQUENT for letter in letters) / max(1, len(letters))
 
 
 def _question_marks(text: str) -> Verdict | None:
@@ -435,17 +298,10 @@ def _question_marks(text: str) -> Verdict | None:
     )  # fmt: skip
 
 
-def _is_inside_word(text: str, at: int) -> bool:
-    return at > 0 and text[at - 1].isalpha()
-
-
 def _spans(text: str, pattern: str) -> tuple[tuple[int, int], ...]:
     return tuple(match.span() for match in re.finditer(pattern, text))
 
 
-_UPPER_CONTROLS = re.compile("[\x80-\x9f]")
-_IDEOGRAPHS = re.compile("[\u4e00-\u9fff]+")
-_RUSSIAN = re.compile("[\u0400-\u04ff]")
 _QUESTIONS = re.compile(r"\?{3,}")
 _SPACES = re.compile(r"\s+")
 _WORDS = re.compile(r"[A-Za-z]{3,}")

@@ -15,7 +15,7 @@ EXACT = 0.9
 
 MAYBE = 0.25
 """Share of repeated grams from which a closer look is worth its time: copies with one character in
-sixty changed have 0.38 at the tenth percentile, half a text of one line 0.25, clean code 0.31 at the ninetieth."""
+sixty changed have 0.38 at the tenth percentile, clean code has 0.31 at the ninetieth."""
 
 GRAM = 24
 """Characters of a gram in the closer look; 32 bytes in the first."""
@@ -55,7 +55,7 @@ def find(text: str, raw: bytes, limit: float = REPEATED_SHARE) -> Verdict | None
         return None  # rulers and columns of numbers repeat by nature
     if _is_table(body):
         return None
-    sample = np.frombuffer(body.translate(_DIGITS)[:SAMPLE].encode("utf-32-le", "replace"), "<u4")
+    sample = _sample(body)
     repeated, period = _repeats(sample)
     if repeated >= 0.3 and period and len(sample) >= 2 * period:
         same = float((sample[period:] == sample[:-period]).mean())
@@ -70,8 +70,21 @@ def find(text: str, raw: bytes, limit: float = REPEATED_SHARE) -> Verdict | None
             f"{repeated:.0%} of the text stands earlier in it already",
         )  # fmt: skip
     if len(body) > SAMPLE:
-        _, period = _repeats(np.frombuffer(body[: 5 * SAMPLE].encode("utf-32-le", "replace"), "<u4"))
+        _, period = _repeats(
+            np.frombuffer(body[: 5 * SAMPLE].encode("utf-32-le", "replace"), "<u4")
+        )
     return _part(text, period)
+
+
+def share(text: str) -> float:
+    """Share of the grams that stood earlier, as `find` compares it with its limit."""
+    body = text.strip()
+    raw = body.encode("utf-8", "replace")
+    if len(raw) < 64 or repeated_share(raw) < MAYBE or not _LETTERS.search(body):
+        return 0.0
+    if _is_table(body) or _is_record(body):
+        return 0.0
+    return _repeats(_sample(body))[0]
 
 
 def repeated_share(raw: bytes) -> float:
@@ -84,14 +97,18 @@ def repeated_share(raw: bytes) -> float:
     places = None
     if last > 1024:
         # Three bytes choose the place: the same in every copy. Modulo 256 by design.
-        chosen = points[:-2] * np.uint8(31) + points[1:-1] * np.uint8(151) ^ points[2:] * np.uint8(59)
+        chosen = points[:-2] * np.uint8(31) + points[1:-1] * np.uint8(151) ^ points[2:] * np.uint8(
+            59
+        )
         places = np.flatnonzero(chosen[:last] < 256 // KEPT)
     if places is None or len(places) < last // (4 * KEPT):
         places = np.arange(last)  # a short period may have no place that is chosen
     grams = np.ndarray((len(points) - 3,), "<u4", points, strides=(1,))
     marks = grams[places] * np.uint32(0x9E3779B1)
     for step in range(1, steps):
-        marks = (marks ^ (marks >> np.uint32(15))) * np.uint32(0x85EBCA6B) + grams[places + 4 * step]
+        marks = (marks ^ (marks >> np.uint32(15))) * np.uint32(0x85EBCA6B) + grams[
+            places + 4 * step
+        ]
     marks.sort()
     return float(np.count_nonzero(marks[1:] == marks[:-1])) / len(marks)
 
@@ -130,6 +147,11 @@ def _part(text: str, period: int) -> Verdict | None:
     )  # fmt: skip
 
 
+def _sample(body: str) -> NDArray[np.uint32]:
+    text = body[:SAMPLE].translate(_DIGITS)
+    return np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
+
+
 def _repeats(sample: NDArray[np.uint32]) -> tuple[float, int]:
     """Share of the grams that stood earlier, and their commonest distance from there."""
     marks = _marks(sample)
@@ -149,7 +171,9 @@ def _marks(sample: NDArray[np.uint32]) -> NDArray[np.uint64]:
     width = 1
     while width < size:
         step = min(width, size - width)  # the last step overlaps
-        total = (total[:-step] ^ (total[:-step] >> np.uint64(29))) * np.uint64(1_000_003) + total[step:]
+        total = (total[:-step] ^ (total[:-step] >> np.uint64(29))) * np.uint64(1_000_003) + total[
+            step:
+        ]
         width += step
     return total
 
@@ -161,7 +185,9 @@ def _is_table(body: str) -> bool:
         return False
     forms = {line.translate(_DIGITS) for line in lines}
     if len(forms) >= 0.7 * len(lines):
-        return sum(line.count("|") >= 2 or line.count("\t") >= 2 for line in lines) >= 0.6 * len(lines)
+        return sum(line.count("|") >= 2 or line.count("\t") >= 2 for line in lines) >= 0.6 * len(
+            lines
+        )
     return sum(map(_is_row, lines)) >= 0.6 * len(lines)
 
 
