@@ -53,7 +53,7 @@ PUBLIC_NAMES = {
         "Session",
         "WarmupStableDecay",
     ],
-    "steadytrain.text": ["Profile", "Verdict", "lint"],
+    "steadytrain.text": ["Habits", "Profile", "Verdict", "lint", "nearest"],
 }
 LARGE = {
     "events",

@@ -31,7 +31,7 @@ ENOUGH_BYTES = 400
 """A lead of 0.6 bits a gram over 400 bytes: 1 % of held-out clean texts reach it (docs/lint.md)."""
 
 FEW_HAN = 0.02
-SAMPLE = 8000
+SAMPLE = 4000
 """Characters that are enough to tell a domain."""
 
 _HAN = re.compile("[\u4e00-\u9fff]{4}")
@@ -39,13 +39,13 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]{0,300}>|<!--.*?-->|<[!?][^<>]{0,300}>", re.
 _IMAGE = re.compile(r"<(?:img|a|p|br|div|picture|source)\b[^<>]*>|</(?:a|p|div|picture)>", re.I)
 
 
-def markup(text: str, top: str | None) -> Verdict | None:
+def markup(text: str, top: str | None, limit: float = TAG_SHARE) -> Verdict | None:
     """Tags where prose should be."""
     if top == "code" or text.count("<") < FEW_TAGS:
         return None
     spans = tuple(match.span() for match in _TAG.finditer(text))
     covered = sum(stop - first for first, stop in spans)
-    if covered < TAG_SHARE * len(text) or len(spans) < FEW_TAGS:
+    if covered < limit * len(text) or len(spans) < FEW_TAGS:
         return None
     if top is None and len(text) < 400:
         return None
@@ -55,7 +55,22 @@ def markup(text: str, top: str | None) -> Verdict | None:
     return corrupt("markup", 0.85, spans, f"{covered / len(text):.0%} of the text is tags")
 
 
-def wrong_script(text: str, top: str | None) -> Verdict | None:
+def tag_share(text: str, top: str | None) -> float:
+    """Share of the characters that are tags, as `markup` compares it; 0 for code."""
+    if top == "code" or text.count("<") < FEW_TAGS:
+        return 0.0
+    return sum(match.end() - match.start() for match in _TAG.finditer(text)) / len(text)
+
+
+def foreign_share(text: str, top: str | None) -> float:
+    """Share of the visible characters in another script, as `wrong_script` compares it."""
+    if top not in ("en", "code", "zh") or text.isascii():
+        return 0.0
+    han, foreign, visible = _scripts(text)
+    return foreign / visible if top == "zh" else (han + foreign) / visible
+
+
+def wrong_script(text: str, top: str | None, limit: float = FOREIGN_SHARE) -> Verdict | None:
     """Another script than the domain's, told by kinds of characters."""
     if top not in ("en", "code", "zh"):
         return None
@@ -66,18 +81,15 @@ def wrong_script(text: str, top: str | None) -> Verdict | None:
             "wrong_domain", 0.8, ((0, len(text)),),
             f"no Chinese character in {len(text)} characters",
         )  # fmt: skip
-    numbers = count(kinds_of(points_of(text)))
-    visible = max(1, sum(map(len, text.split())))
-    han = int(numbers[HAN] + numbers[RARE_HAN])
-    foreign = int(numbers[KANA] + numbers[HANGUL] + numbers[CYRILLIC] + numbers[OTHER_LETTER])
+    han, foreign, visible = _scripts(text)
     if top == "zh":
-        if foreign >= max(WINDOW_HAN, FOREIGN_SHARE * visible, han):
+        if foreign >= max(WINDOW_HAN, limit * visible, han):
             return _wrong(text, f"{foreign / visible:.0%} of a text of zh is of another script")
         letters = sum(map(str.isalpha, text[:4000])) if han == 0 else 0
         if han == 0 and len(text) >= 1000 and letters > 0.5 * min(4000, visible):
             return _wrong(text, f"no Chinese character in {len(text)} characters", 0.8)
         return None
-    if han + foreign >= max(WINDOW_HAN, FOREIGN_SHARE * visible):
+    if han + foreign >= max(WINDOW_HAN, limit * visible):
         what = "Chinese characters" if han >= foreign else "of another script"
         return _wrong(text, f"{(han + foreign) / visible:.0%} of a text of {top} is {what}")
     return None
@@ -87,9 +99,7 @@ def wrong_script_together(text: str, top: str) -> Verdict | None:
     """The same for a dozen short texts: one of them may well have no Chinese."""
     if top != "zh" or len(text) < ENOUGH_BYTES:
         return wrong_script(text, top)
-    visible = max(1, sum(map(len, text.split())))
-    numbers = count(kinds_of(points_of(text)))
-    han = int(numbers[HAN] + numbers[RARE_HAN])
+    han, _, visible = _scripts(text)
     if han >= FEW_HAN * visible:
         return wrong_script(text, top)
     return _wrong(text, f"{han / visible:.0%} of the texts of zh together is Chinese characters")
@@ -103,7 +113,19 @@ def unlike(
     lead: float = LEAD,
 ) -> Verdict | None:
     """Another sort of text, told by its grams: code among prose, prose among code."""
-    if domain is None or len(text.encode("utf-8", "replace")) < ENOUGH_BYTES:
+    found = lead_of(text, domain, profiles)
+    if found is None or found[1] < lead:
+        return None
+    return _wrong(text, f"it sounds like {found[0]}, by {found[1]:.2f} bits a gram", 0.7)
+
+
+def lead_of(
+    text: str, domain: str | None, profiles: Mapping[str, Profile] | None
+) -> tuple[str, float] | None:
+    """The domain that a text sounds like more than like its own, and by how many bits a gram."""
+    if domain is None or len(text) < ENOUGH_BYTES // 4:
+        return None
+    if len(text) < ENOUGH_BYTES and len(text.encode("utf-8", "replace")) < ENOUGH_BYTES:
         return None
     known: Mapping[str, Profile] = shipped() if profiles is None else profiles
     own = domain if domain in known else domain.split("/")[0]
@@ -111,12 +133,19 @@ def unlike(
         return None
     costs = surprises(text[:SAMPLE], known)
     name = min(costs, key=lambda one: costs[one])
-    ahead = costs[own] - costs[name]
-    if name.split("/")[0] == own.split("/")[0] or ahead < lead:
+    if name.split("/")[0] == own.split("/")[0]:
         return None
     if name == "zh" and profiles is None and not _HAN.search(text[:SAMPLE]):
         return None  # maths and other symbols: they sound like nothing that was learned
-    return _wrong(text, f"it sounds like {name}, by {ahead:.2f} bits a gram", 0.7)
+    return name, costs[own] - costs[name]
+
+
+def _scripts(text: str) -> tuple[int, int, int]:
+    """Ideographs, letters of scripts that are neither Latin nor Chinese, visible characters."""
+    numbers = count(kinds_of(points_of(text)))
+    han = int(numbers[HAN] + numbers[RARE_HAN])
+    foreign = int(numbers[KANA] + numbers[HANGUL] + numbers[CYRILLIC] + numbers[OTHER_LETTER])
+    return han, foreign, max(1, sum(map(len, text.split())))
 
 
 def _wrong(text: str, evidence: str, confidence: float = 0.9) -> Verdict:

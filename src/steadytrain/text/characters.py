@@ -10,7 +10,7 @@ Ints = NDArray[np.int64]
 
 (
     ASCII, CONTROL, SPACE, HAN, RARE_HAN, KANA, HALF_KANA, HANGUL, LATIN, CYRILLIC, OTHER_LETTER,
-    CJK_MARK, SYMBOL, REPLACED, NOTHING,
+    MARK, SYMBOL, REPLACED, NOTHING,
 ) = range(15)  # fmt: skip
 """HAN is everyday Chinese, simplified (GB2312 level 1) or traditional (Big5 level 1); RARE_HAN any
 other ideograph; NOTHING is private, unassigned, a surrogate or a noncharacter."""
@@ -69,8 +69,10 @@ def _kind(point: int) -> int:
         return KANA
     if 0xFF61 <= point < 0xFFA0:
         return HALF_KANA
+    if 0x2010 <= point < 0x2028 or 0x2030 <= point < 0x205F:
+        return MARK  # dashes, quotation marks, ellipses: in every language
     if 0x3000 <= point < 0x3040 or 0xFF00 <= point < 0xFF61:
-        return CJK_MARK
+        return MARK
     if 0xAC00 <= point < 0xD7B0 or 0x1100 <= point < 0x1200:
         return HANGUL
     category = unicodedata.category(char)

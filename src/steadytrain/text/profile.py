@@ -44,7 +44,11 @@ class Profile:
         return self._cost(_buckets(text))
 
     def _cost(self, buckets: NDArray[np.int64]) -> float:
-        return float(self._eighths[buckets].mean()) / PER_BIT if buckets.size else 0.0
+        return (
+            float(self._eighths[buckets].sum(dtype=np.int64)) / (PER_BIT * buckets.size)
+            if buckets.size
+            else 0.0
+        )
 
     def dump(self) -> NDArray[np.uint8]:
         """The table, for `Profile(...)`."""
