@@ -14,6 +14,8 @@ from steadytrain.signals import Observation, lr_ratio
 Phase = Literal["examining", "treating", "verifying", "watching", "waiting"]
 
 
+_TELLING = ("loss", "text:", "repeats", "optimizer:", "lr ratio")
+
 RARE = 1e-6
 """Chance per step and domain that so many sequences are corrupt by accident."""
 
@@ -129,6 +131,12 @@ def _chance_of(count: int, usual: float) -> float:
         term *= usual / number
         below += term
     return max(0.0, 1.0 - below)
+
+
+def tells_more(alarms: tuple[Alarm, ...]) -> bool:
+    """Whether these alarms call for another look at a case that is only watched: a loss, or what
+    was read or measured for certain."""
+    return any(alarm.signal.startswith(_TELLING) for alarm in alarms)
 
 
 def changed_settings(

@@ -51,6 +51,7 @@ from steadytrain.judge.incidents import (
     rate_alarms,
     repeat_alarms,
     settings_alarms,
+    tells_more,
     text_alarms,
 )
 from steadytrain.judge.ladder import Ladder, Place
@@ -314,7 +315,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         record: StepRecord,
         loss: float | None,
     ) -> Conclusion:
-        if case.phase == "watching" and alarms and not _has_loss(alarms):
+        if case.phase == "watching" and alarms and not tells_more(alarms):
             # Looked at already, and no loss is up: it will calm down or become the baseline.
             return _with(state, case=msgspec.structs.replace(case, good_steps=0)), ()
         good = case.good_steps + (record.committed and not alarms)
@@ -602,10 +603,6 @@ def _is_calm(case: Case | None, *, opens: bool) -> bool:
     if case is None or case.phase == "verifying":
         return not opens
     return case.phase in ("watching", "waiting")
-
-
-def _has_loss(alarms: tuple[Alarm, ...]) -> bool:
-    return any(alarm.signal.startswith("loss") for alarm in alarms)
 
 
 def _landed(state: State, onset: int) -> bool:
