@@ -105,7 +105,7 @@ def _other_languages(half: str) -> Iterator[str]:
         try:
             with path.open("rb") as file:
                 catalog = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
-        except (OSError, UnicodeDecodeError, ValueError):
+        except (OSError, UnicodeDecodeError, ValueError, IndexError):
             continue
         text = "\n".join(str(said) for key, said in catalog.items() if key).replace("\x04", " ")
         if len(text) >= LEAST:
