@@ -11,7 +11,22 @@ from hypothesis import strategies as st
 from steadytrain.text import Habits, lint
 from steadytrain.text.habits import CEILINGS, measure
 
-NAMES = "loss step batch token layer norm weight rate seed shard epoch draw panel judge".split()
+NAMES = [
+    "loss",
+    "step",
+    "batch",
+    "token",
+    "layer",
+    "norm",
+    "weight",
+    "rate",
+    "seed",
+    "shard",
+    "epoch",
+    "draw",
+    "panel",
+    "judge",
+]
 TAGGED = "".join(f"<li><i>{name}</i> and then {NAMES[-at]}</li>\n" for at, name in enumerate(NAMES))
 PROSE = "A curve falls for a long time, and then it does not; somebody looks at it and guesses. "
 
