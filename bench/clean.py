@@ -33,16 +33,11 @@ PLACES: tuple[tuple[str, Path, tuple[str, ...]], ...] = (
 
 MOST_FILES = 1500
 ODD_PLACES = (
-    "awscli",
-    "unicore",
-    "encodings",
-    "dist-info/licenses",
-    "i18n",
-    "cldr",
-    "zoneinfo",
-    "gnupg/help.",
-)
-"""Paths with tables where the name promises prose or a program."""
+    "awscli", "unicore", "encodings", "dist-info/licenses", "i18n", "cldr", "zoneinfo",
+    "gnupg/help.", "CMakeLists.txt", "timezonesets", "errcodes.txt", "odemap", "CodeMap", ".cdx.",
+    "sbom",
+)  # fmt: skip
+"""Paths with tables, programs or other languages where the name promises prose or a program."""
 
 
 def texts(

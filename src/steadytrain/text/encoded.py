@@ -36,7 +36,7 @@ _DUMP = re.compile(
 _ESCAPES = (
     ("\\", re.compile(r"(?:\\[0-3][0-7]{2}[^\\\n]{0,6}\n?){6,}"), "octal escapes"),
     ("\\u", re.compile(r"(?:\\u[0-9a-fA-F]{4}[^\\\n]{0,8}\n?){6,}"), "Unicode escapes"),
-    ("%", re.compile(r"(?:%[0-9A-Fa-f]{2}|[A-Za-z0-9._~-]{0,2}){12,}"), "percent escapes"),
+    ("%", re.compile(r"(?:%[0-9A-Fa-f]{2}[A-Za-z0-9._~/-]{0,3}){6,}"), "percent escapes"),
     ("=", re.compile(r"(?:=[0-9A-F]{2}){6,}(?:=?\s*(?:=[0-9A-F]{2})+)*"), "quoted-printable"),
     ("&#", re.compile(r"(?:&#x?[0-9a-fA-F]{2,6};\s?){6,}"), "character references"),
 )

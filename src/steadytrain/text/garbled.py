@@ -39,6 +39,9 @@ wrong encoding is soup of rare ones."""
 DISTINCT = 6
 WINDOW_HAN = 12
 MARK_SHARE = 0.06
+PART_CONTROLS = 12
+"""Control characters in a piece; scripts for editors and terminals hold a few."""
+
 DAMAGED_SHARE = 0.1
 DAMAGED_RUN = 300
 """A part of a document counts when it is so large a share of it, or so many characters long."""
@@ -71,10 +74,11 @@ _ODD_KINDS = np.array(
 
 
 class Limits(NamedTuple):
-    """Shares above which a text is garbled: of U+FFFD, of rare ideographs."""
+    """Garbled from here on: shares of U+FFFD and of rare ideographs, control characters."""
 
     replaced: float = REPLACED_SHARE
     rare_han: float = RARE_HAN_SHARE
+    controls: int = 3
 
 
 DEFAULTS = Limits()
@@ -117,7 +121,7 @@ def _whole(
         _replaced(text, numbers, limits.replaced)
         or _cut(text, numbers)
         or _marks(text)
-        or _controls(text, numbers)
+        or _controls(text, numbers, limits.controls)
         or misread.utf8(text, numbers)
         or misread.legacy_as_latin(text, numbers)
         or _nothing(text, kinds, numbers)
@@ -131,6 +135,7 @@ def _parts(
 ) -> Verdict | None:
     """Damage in a part of a long text, with its place."""
     found: list[tuple[int, int, Verdict]] = []
+    limits = limits._replace(controls=PART_CONTROLS)
     size = PART if len(text) > 4 * PART else SMALL_PART
     for first in range(0, len(text), size):
         piece, part = text[first : first + size], kinds[first : first + size]
@@ -208,8 +213,8 @@ def _marks(text: str) -> Verdict | None:
     )  # fmt: skip
 
 
-def _controls(text: str, numbers: NDArray[np.int64]) -> Verdict | None:
-    if numbers[CONTROL] < max(3, CONTROL_SHARE * len(text)):
+def _controls(text: str, numbers: NDArray[np.int64], least: int) -> Verdict | None:
+    if numbers[CONTROL] < max(least, CONTROL_SHARE * len(text)):
         return None
     return corrupt(
         "garbled", 0.95, _spans(text, "[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]+"),
@@ -227,14 +232,14 @@ def _controls_in_ascii(text: str, control: int) -> Verdict | None:
     )  # fmt: skip
 
 
-def shares(text: str) -> Limits:
-    """What a text's limits are compared with."""
+def shares(text: str) -> tuple[float, float]:
+    """Share of U+FFFD and of rare ideographs, as they are compared with their limits."""
     if text.isascii():
-        return Limits(0.0, 0.0)
+        return 0.0, 0.0
     numbers = count(kinds_of(points_of(text)))
     ideographs = int(numbers[HAN] + numbers[RARE_HAN])
     rare = int(numbers[RARE_HAN]) / ideographs if ideographs >= WINDOW_HAN else 0.0
-    return Limits(text[4:-4].count("\ufffd") / len(text), rare)
+    return text[4:-4].count("\ufffd") / len(text), rare
 
 
 def noise(text: str, raw: bytes) -> Verdict | None:

@@ -58,7 +58,7 @@ class Habits:
 
         A thousand texts and more make the quantile what it says; of fewer it is the maximum.
         """
-        seen = [measure(text, domain=domain, profiles=profiles) for text in texts]
+        seen = [measure(text, domain=domain, profiles=profiles) for text in texts if text]
         if not seen:
             return cls()
         usual = np.quantile(
