@@ -7,7 +7,7 @@ before it falls. On a GPU the host reads while the device computes, so it costs 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steadytrain.text import Profile, lint
+from steadytrain.text import Habits, Profile, lint
 from steadytrain.text.belonging import unlike, wrong_script_together
 from steadytrain.text.verdict import CLEAN, Verdict
 from steadytrain.train.feed import DataOrder
@@ -44,8 +44,8 @@ class Reading:
 class Proofreader:
     """Lints the sequences of a data order, alone and together with those of their domain.
 
-    Profiles of the domains are learned from the first draws of the order, wherever the run stands:
-    a restart learns the same.
+    Profiles of the domains, and what is usual in their text, are learned from the first draws of
+    the order, wherever the run stands: a restart learns the same.
 
     Args:
         together: sequences of an update over all ranks.
@@ -56,14 +56,17 @@ class Proofreader:
         self._together = together
         self._profiles: dict[str, Profile] | None = None
         self._leads: dict[str, float] = {}
+        self._habits: dict[str, Habits] = {}
 
     def read(self, draws: Sequence[int]) -> tuple[Reading, ...]:
         """What is wrong with each of these sequences, drawn for one step."""
         names = self._order.domains
         domains = [self._order.block(draw).domain for draw in draws]
         texts = [self._order.text(draw) for draw in draws]
+        self._learned()
         verdicts = [
-            lint(text, domain=names[domain]) for text, domain in zip(texts, domains, strict=True)
+            lint(text, domain=names[domain], habits=self._habits.get(names[domain]))
+            for text, domain in zip(texts, domains, strict=True)
         ]
         for domain in set(domains):
             # A window of text is too short to tell a language from another; a dozen are not.
@@ -104,6 +107,7 @@ class Proofreader:
         halves = {name: len(some) // 2 for name, some in texts.items() if len(some) >= 2 * TRIED}
         self._profiles = {name: Profile.learn(texts[name][:half]) for name, half in halves.items()}
         for name, half in halves.items():
+            self._habits[name] = Habits.learn(texts[name][:half], domain=name)
             self._leads[name] = self._usual_lead(texts[name][half:], name)
         return self._profiles
 
