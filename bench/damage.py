@@ -213,8 +213,8 @@ def _xxd(text: str, *_: object) -> str:
 
 
 def _from(name: str) -> Break:
-    def take(_: str, chance: random.Random, texts: Mapping[str, list[str]]) -> str:
-        return chance.choice(texts[name])
+    def take(_: str, chance: random.Random, texts: Mapping[str, list[str]]) -> str | None:
+        return chance.choice(texts[name]) if texts.get(name) else None
 
     return take
 

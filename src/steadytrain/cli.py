@@ -58,8 +58,10 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo.add_argument("--seed", type=int, default=0, help="of data, weights and faults (0)")
     demo.add_argument(
         "--faults",
-        help="comma-separated: garbled, newlines, learning-rate, gradient, weights, "
-        "optimizer, kill, freeze, tear (all)",
+        help="comma-separated (one of each sort): garbled, newlines, encoded, repetition, markup, "
+        "wrong-domain, repeated-batch, mixture, outbreak, logits, learning-rate, gradient, "
+        "weights, moments, optimizer, adam-reset, betas, epsilon, rank, kill, freeze, tear; a "
+        "fault in the text may name its domain: garbled:en",
     )
     demo.add_argument("--no-faults", action="store_true", help="only train, and watch")
     demo.add_argument(

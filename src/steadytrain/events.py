@@ -220,12 +220,12 @@ class BatchExamined(Fact, frozen=True):
     Attributes:
         sequences: suspects and controls with their text verdicts.
         flagged: draws whose text is corrupt, around the onset and ahead of it.
-        defect: the commonest defect among them.
+        defect: the commonest defect among them; `alike`: the most of them that are nearly the same
+            text; `sources`: the files with the most of them.
         scanned: how many draws were read to find them.
         domains: domain index of each flagged range.
-        suspect_now, suspect_before: loss of the suspect step's batch under the present weights and
-            under those of `before_step`.
-        control_now, control_before: the same for the batch of a step before the onset.
+        suspect_now, suspect_before, control_now, control_before: loss of the suspect step's batch,
+            and of one before the onset, under the present weights and those of `before_step`.
         before_step: step of the healthy state compared with; None if none was held.
         weight_excess: largest change of any single weight since then over the largest that the
             optimizer could have made; above 1 no optimizer did it.
@@ -237,13 +237,11 @@ class BatchExamined(Fact, frozen=True):
         below_epsilon: share of the weights whose gradients are smaller than Adam's epsilon.
         repeated, repeated_before: share of the affected sequences that came in the 32 steps before
             already, and of those of the steps before the onset.
-        remade_steps: steps that were made again from `before_step`; None if none were.
-        differs_at, differs_in: the first of them that came out otherwise than recorded, and in
-            what: "loss" (the state was another) or "gradient norm".
+        remade_steps, differs_at, differs_in: steps made again from `before_step`, the first of them
+            that came out otherwise, and in what: "loss" (another state) or "gradient norm".
         weights_differ, moments_differ: numbers of the present state that differ from the remade.
-        norm_again: gradient norm of the onset's step, made again.
-        full_rate, half_rate: loss of the control batch after the onset's step, and after the same
-            step with half the learning rate.
+        norm_again, full_rate, half_rate: the onset's step made again: its gradient norm, and the
+            loss of the control batch after it, and after it with half the learning rate.
         unlike_ranks: ranks that gave another gradient the second time, or than the others.
         nonfinite_weights: number of weights that are not finite.
         path, digest: the file with the texts, and its hash.
@@ -256,6 +254,8 @@ class BatchExamined(Fact, frozen=True):
     flagged: tuple[tuple[int, int], ...] = ()
     flagged_domains: tuple[int, ...] = ()
     defect: str | None = None
+    alike: int = 0
+    sources: tuple[tuple[str, int], ...] = ()
     scanned: int = 0
     suspect_now: float | None = None
     suspect_before: float | None = None

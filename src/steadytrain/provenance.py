@@ -7,6 +7,7 @@ stands there again, with its attempt. 3 million sequences are 96 MB. Text and so
 draw alone, since a data order is a pure function of it.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +53,7 @@ class Ledger:
         size = os.fstat(self._file.fileno()).st_size
         # A kill in the middle of a write leaves a part of a record.
         self._file.truncate(size - size % RECORD.itemsize)
+        self._file.seek(0, os.SEEK_END)
 
     def add(
         self,
@@ -65,14 +67,24 @@ class Ledger:
         digests: NDArray[np.uint32],
         defects: Sequence[str | None],
     ) -> None:
-        """The sequences of one update of this rank."""
+        """The sequences of one update of this rank.
+
+        Raises:
+            OSError: the disk does not take them; the file is left as it was.
+        """
         rows = np.zeros(len(draws), dtype=RECORD)
         rows["draw"], rows["domain"], rows["loss"] = draws, domains, losses
         rows["digest"], rows["step"], rows["attempt"] = digests, step, attempt
         rows["rank"], rows["committed"] = self._rank, committed
         if defects:
             rows["defect"] = [DEFECTS.index(one or "") for one in defects]
-        self._file.write(rows.tobytes())
+        end = self._file.tell()
+        try:
+            if self._file.write(rows.tobytes()) < rows.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self._file.truncate(end)
+            raise
 
     def close(self) -> None:
         self._file.close()

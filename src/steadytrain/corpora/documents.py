@@ -46,7 +46,9 @@ class Document:
     @property
     def weight(self) -> int:
         """About how many characters it has."""
-        return len(self.text) if self.text is not None else 4 * len(self.tokens or b"")
+        if self.text is not None:
+            return len(self.text)
+        return 0 if self.tokens is None else 4 * len(self.tokens)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -77,8 +77,12 @@ class Ledger:
                 )
             ledger = cls(folder, _load(folder / PROGRESS))
             ledger._take_lock()
-            ledger._compare(settings, inputs)
-            ledger._go_on()
+            try:
+                ledger._compare(settings, inputs)
+                ledger._go_on()
+            except (CorpusError, OSError):
+                ledger.close()
+                raise
         except OSError as e:
             raise CorpusError(
                 f"--out {folder} cannot be written ({e.strerror}), so no verdict would be kept. "

@@ -25,6 +25,7 @@ from steadytrain.judge.evidence import (
     state_words,
     text_words,
     was_remade,
+    where_words,
 )
 
 REPEATED = 0.4
@@ -87,6 +88,7 @@ def _bad_text(evidence: Evidence) -> Cause | None:
             f"{len(bad_controls)} of {len(controls)} controls",
             f"{count} corrupt sequences among {seen.scanned} read around the onset and ahead",
             f"draw {worst.draw}, {worst.source}: {worst.evidence}",
+            *where_words(seen),
             *data_words(seen),
         ),
         against=state_words(seen) if is_higher(seen.control_now, seen.control_before) else (),

@@ -96,6 +96,17 @@ def text_words(seen: BatchExamined | None) -> tuple[str, ...]:
     return (f"some sequences are corrupt: {seen.defect}",)
 
 
+def where_words(seen: BatchExamined) -> tuple[str, ...]:
+    """In which files the corrupt sequences stand, and whether they are one text again and again."""
+    words = []
+    if seen.sources:
+        files = ", ".join(f"{name} ({count})" for name, count in seen.sources)
+        words.append(f"most of them stand in {files}")
+    if seen.alike > 2:
+        words.append(f"{seen.alike} of them are nearly the same text")
+    return tuple(words)
+
+
 def data_words(seen: BatchExamined) -> tuple[str, ...]:
     if seen.suspect_before is None or seen.control_before is None:
         return ()

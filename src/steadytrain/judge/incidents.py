@@ -6,13 +6,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from steadytrain.events import Alarm, Incident, OptimizerSettings, StepRecord
+from steadytrain.events import Advice, Alarm, Incident, OptimizerSettings, StepRecord
 from steadytrain.judge.detectors import Score
 from steadytrain.judge.evidence import LR_TOLERANCE
 from steadytrain.signals import Observation, lr_ratio
 
 Phase = Literal["examining", "treating", "verifying", "watching", "waiting"]
 
+
+_TELLING = ("loss", "text:", "repeats", "optimizer:", "lr ratio")
 
 RARE = 1e-6
 """Chance per step and domain that so many sequences are corrupt by accident."""
@@ -131,6 +133,12 @@ def _chance_of(count: int, usual: float) -> float:
     return max(0.0, 1.0 - below)
 
 
+def tells_more(alarms: tuple[Alarm, ...]) -> bool:
+    """Whether these alarms call for another look at a case that is only watched: a loss, or what
+    was read or measured for certain."""
+    return any(alarm.signal.startswith(_TELLING) for alarm in alarms)
+
+
 def changed_settings(
     known: Mapping[str, float], now: Mapping[str, float]
 ) -> dict[str, tuple[float, float]]:
@@ -229,6 +237,17 @@ def grow_case(case: Case, alarms: tuple[Alarm, ...], loss: float | None) -> Case
         directions=_distinct((*case.directions, *(alarm.direction for alarm in alarms))),
         score=max((case.score, *(alarm.score for alarm in alarms)), key=abs),
         peak=peak,
+    )
+
+
+def mixture_advice(moved: tuple[str, float, float], step: int) -> Advice:
+    """What is said of a mixture that changed: the domain, its share before and after."""
+    name, before, after = moved
+    return Advice(
+        topic="mixture",
+        text=f"Shortly before step {step} the share of {name} in the tokens went from "
+        f"{before:.0%} to {after:.0%}. The losses of the domains are judged one by one, so this is "
+        "no incident by itself.",
     )
 
 

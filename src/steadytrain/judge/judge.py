@@ -45,11 +45,13 @@ from steadytrain.judge.incidents import (
     changed_settings,
     find_onset,
     grow_case,
+    mixture_advice,
     open_case,
     opens_case,
     rate_alarms,
     repeat_alarms,
     settings_alarms,
+    tells_more,
     text_alarms,
 )
 from steadytrain.judge.ladder import Ladder, Place
@@ -268,18 +270,11 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         """Say once that the shares of the domains moved: no incident, but a reason for much."""
         if state.step < state.mixture_told + RECENT or len(state.recent) < RECENT:
             return state, ()
-        moved = mixture_of(state.domains, list(state.recent[:-MIXTURE_AFTER]),
-                         list(state.recent[-MIXTURE_AFTER:]))  # fmt: skip
+        before, after = list(state.recent[:-MIXTURE_AFTER]), list(state.recent[-MIXTURE_AFTER:])
+        moved = mixture_of(state.domains, before, after, draws_per_step=state.draws_per_step)
         if moved is None:
             return state, ()
-        name, before, after = moved
-        advice = Advice(
-            topic="mixture",
-            text=f"Within the last {MIXTURE_AFTER} steps before step {state.step} the share of "
-            f"{name} in the tokens went from {before:.0%} to {after:.0%}. The losses of the "
-            "domains are judged one by one, so this is no incident by itself.",
-        )
-        return _with(state, mixture_told=state.step), (advice,)
+        return _with(state, mixture_told=state.step), (mixture_advice(moved, state.step),)
 
     def _case(self, state: State, record: StepRecord, alarms: tuple[Alarm, ...]) -> Conclusion:
         """Open, grow, verify or close the case in the light of one more step."""
@@ -320,7 +315,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         record: StepRecord,
         loss: float | None,
     ) -> Conclusion:
-        if case.phase == "watching" and alarms and not _has_loss(alarms):
+        if case.phase == "watching" and alarms and not tells_more(alarms):
             # Looked at already, and no loss is up: it will calm down or become the baseline.
             return _with(state, case=msgspec.structs.replace(case, good_steps=0)), ()
         good = case.good_steps + (record.committed and not alarms)
@@ -405,7 +400,9 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
             lr_jump=lr_jump(around),
             changed_settings=state.changed_settings,
             layer_ratios=layer_ratios(state.layers, settled, around[2:]),
-            mixture=mixture_of(state.domains, settled, around[2:]),
+            mixture=mixture_of(
+                state.domains, settled, around[2:], draws_per_step=state.draws_per_step
+            ),
         )
         causes = diagnose(evidence, damage.ask(evidence))
         diagnosis = Diagnosis(incident=case.id, step=state.step, causes=causes)
@@ -606,10 +603,6 @@ def _is_calm(case: Case | None, *, opens: bool) -> bool:
     if case is None or case.phase == "verifying":
         return not opens
     return case.phase in ("watching", "waiting")
-
-
-def _has_loss(alarms: tuple[Alarm, ...]) -> bool:
-    return any(alarm.signal.startswith("loss") for alarm in alarms)
 
 
 def _landed(state: State, onset: int) -> bool:

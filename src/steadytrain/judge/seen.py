@@ -89,11 +89,13 @@ def layer_ratios(
 
 
 def mixture_of(
-    domains: tuple[str, ...], settled: list[Seen], affected: list[Seen]
+    domains: tuple[str, ...], settled: list[Seen], affected: list[Seen], *, draws_per_step: int
 ) -> tuple[str, float, float] | None:
     """The domain whose share of the tokens moved most: name, before, after; None if none did."""
     before = [_shares(seen) for seen in settled[-MIXTURE_BEFORE:] if sum(seen.tokens)]
-    after = [_shares(seen) for seen in affected if sum(seen.tokens)]
+    # Draws that a remedy left out change the shares of a step as well: that is no news.
+    whole = [seen for seen in affected if seen.draw_end - seen.draw <= draws_per_step]
+    after = [_shares(seen) for seen in whole if sum(seen.tokens)]
     if len(before) < MIXTURE_BEFORE // 2 or not after:
         return None
     found = None

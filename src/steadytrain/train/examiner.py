@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from steadytrain.events import BatchExamined, ExaminedSequence, Incident
 from steadytrain.ranges import Ranges, from_members
 from steadytrain.stats.blocks import MAD_TO_SIGMA
+from steadytrain.text.alike import groups
 from steadytrain.train.feed import Feed
 from steadytrain.train.losses import sequence_sums, token_losses
 from steadytrain.train.marks import Marks
@@ -38,6 +39,9 @@ BACK_STEPS = 4
 
 AHEAD_STEPS = 8
 """Text is read ahead in stretches of this many steps, until a whole stretch is clean ..."""
+
+MOST_COMPARED = 512
+"""Corrupt texts that are compared with each other."""
 
 AHEAD_LIMIT = 64
 """... or so many steps were read. Source: guess, LOG.md 2026-11-24."""
@@ -107,6 +111,8 @@ class Examiner:
             flagged=ranges,
             flagged_domains=_domains_of(ranges, flagged),
             defect=defects.most_common(1)[0][0] if defects else None,
+            alike=self._largest_group(flagged),
+            sources=self._commonest_sources(flagged),
             scanned=len({draw for part in gathered for draw in part[0]}),
             before_step=before.step if before is not None else None,
             nonfinite_weights=self._marks.count_nonfinite(),
@@ -176,6 +182,17 @@ class Examiner:
             if not any(row[1] for row in ahead.values()):
                 break
         return read
+
+    def _largest_group(self, flagged: Mapping[int, Row]) -> int:
+        """The most corrupt sequences that are nearly the same text: one garbage, many times."""
+        texts = [self._feed.order.text(draw) for draw in list(flagged)[:MOST_COMPARED]]
+        return max(map(len, groups(texts)), default=0)
+
+    def _commonest_sources(self, flagged: Mapping[int, Row]) -> tuple[tuple[str, int], ...]:
+        """Files with the most corrupt sequences; a source is a file and a place in it."""
+        block = self._feed.order.block
+        files = Counter(block(draw).source.rpartition(":")[0] for draw in flagged)
+        return tuple((name, count) for name, count in files.most_common(3) if name)
 
     def _read(self, draws: Sequence[int]) -> dict[int, Row]:
         return {

@@ -117,3 +117,9 @@ class Proofreader:
             costs = {other: one.surprise(group) for other, one in self._profiles.items()}
             largest = max(largest, costs[name] - min(costs.values()))
         return max(LEAST_LEAD, SLACK_LEAD * largest)
+
+
+def count_corrupt(readings: Sequence[Reading], domains: int) -> list[int]:
+    """Corrupt sequences of each domain."""
+    defects = [one.domain for one in readings if one.defect]
+    return [defects.count(domain) for domain in range(domains)]

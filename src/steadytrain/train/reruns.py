@@ -135,9 +135,9 @@ class Reruns:
             self._restore(before)
             for flight in flights:
                 eve = self._take(flight.step) if flight.step == onset else None
-                same, now = self._step(flight, flight.lr)
-                if differs_at is None and same is not None:
-                    differs_at, differs_in = flight.step, same
+                unlike, now = self._step(flight, flight.lr)
+                if differs_at is None and unlike is not None:
+                    differs_at, differs_in = flight.step, unlike
                 if flight.step == onset:
                     norm, full_rate = now, control()
                     assert eve is not None

@@ -14,7 +14,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -45,11 +45,18 @@ from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
 from steadytrain.train.gate import Gate
 from steadytrain.train.hands import Dials, Orders, Settings, roll_back_step
-from steadytrain.train.losses import domain_sums, sequence_sums, token_losses, z_losses
+from steadytrain.train.losses import (
+    domain_sums,
+    segment_parts,
+    sequence_sums,
+    token_losses,
+    z_losses,
+)
 from steadytrain.train.memory import Memory
 from steadytrain.train.panel import Panel
-from steadytrain.train.proofreader import Proofreader, Reading
+from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt
 from steadytrain.train.ranks import Ranks
+from steadytrain.train.recorder import Flight
 from steadytrain.train.records import Pass, flight, record
 from steadytrain.train.reruns import Dial, Reruns
 from steadytrain.train.schedule import WarmupStableDecay
@@ -219,6 +226,7 @@ class Session:
         faulthandler.unregister(signal.SIGUSR2)
         self._stacks.close()
         self._beacon.beat("finished")
+        self._beacon.close()
 
     @property
     def step_number(self) -> int:
@@ -282,9 +290,10 @@ class Session:
             z_nll = torch.zeros((), device=mean.device)
             if z_BT is not None:
                 z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
-            sums = domain_sums(
-                nll_B, tokens_B, batch.bytes_B, batch.domain_B, domains=len(self._feed.domains)
-            )
+            parts = (nll_B, tokens_B, batch.bytes_B, batch.domain_B)
+            if batch.segment_BT is not None:
+                parts = segment_parts(nll_BT.detach(), batch)
+            sums = domain_sums(*parts, domains=len(self._feed.domains))
             self._tap.add(sums, z_nll, nll_B / tokens_B.clamp(min=1))
         return mean.detach()
 
@@ -318,7 +327,7 @@ class Session:
         readings = self._read_texts()
         digests = tuple(one for batch in self._micro_batches for one in batch.digests)
         vector = self._tap.call(
-            corrupt=_count_corrupt(readings, len(self._feed.domains)),
+            corrupt=count_corrupt(readings, len(self._feed.domains)),
             repeated=self._trajectory.recorder.count_repeats(number, digests),
             orders=len(self._called),
             loss_limit=_to_add_up(limits.loss if limits else None, self._ranks),
@@ -382,15 +391,27 @@ class Session:
         reading = self._tap.read()
         flown = flight(self._passed, reading)
         self._trajectory.recorder.add(flown)
-        if self._ledger is not None:
-            self._ledger.add(
-                attempt=self._passed.attempt, step=flown.step, committed=flown.committed,
-                draws=flown.draws, domains=flown.domains, losses=flown.losses,
-                digests=flown.digests, defects=flown.defects,
-            )  # fmt: skip
+        self._keep_provenance(self._passed.attempt, flown)
         if reading.called:
             self._pending += self._ranks.tell(self._called)
         self._tell(record(self._passed, reading))
+
+    def _keep_provenance(self, attempt: int, flown: Flight) -> None:
+        if self._ledger is None:
+            return
+        try:
+            self._ledger.add(
+                attempt=attempt, step=flown.step, committed=flown.committed, draws=flown.draws,
+                domains=flown.domains, losses=flown.losses, digests=flown.digests,
+                defects=flown.defects,
+            )  # fmt: skip
+        except OSError as error:
+            self._ledger.close()
+            self._ledger = None
+            self._say(
+                f"step {flown.step}: which sequences were in which step cannot be kept any more "
+                f"({error.strerror}); training goes on. Free some space and start again to keep it."
+            )
 
     def _obey(self, number: int) -> None:
         """Carry out what is due before this update."""
@@ -556,12 +577,6 @@ class Session:
     def _tell(self, event: Event) -> None:
         if self._memory is not None:
             self._memory.tell(event)
-
-
-def _count_corrupt(readings: Sequence[Reading], domains: int) -> list[int]:
-    """Corrupt sequences of each domain."""
-    defects = [one.domain for one in readings if one.defect]
-    return [defects.count(domain) for domain in range(domains)]
 
 
 def _due(order: Order) -> int:
