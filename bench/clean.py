@@ -31,6 +31,11 @@ PLACES: tuple[tuple[str, Path, tuple[str, ...]], ...] = (
 )
 """Domain, folder, names. English of /usr/share is manuals, release notes and help files."""
 
+ODD_FILES = (
+    "*.min.js", "package-lock.json", "*.csv", "*.tsv", "*.json", "*.tex", "*.svg", "*.xml", "*.yaml",
+    "*.toml", "*.conf", "*.map", "*.tcl", "*.awk", "*.c", "*.cpp", "*.f", "*.f90",
+)  # fmt: skip
+
 MOST_FILES = 1500
 ODD_PLACES = (
     "awscli", "unicore", "encodings", "dist-info/licenses", "i18n", "cldr", "zoneinfo",
@@ -70,6 +75,22 @@ def texts(
                     found[domain].append(text[first : first + PIECE])
     found["other"] += list(_other_languages(half))
     return {name: chance.sample(some, min(most, len(some))) for name, some in found.items() if some}
+
+
+def odd_files(most: int = 60) -> list[tuple[str, str]]:
+    """Tables, records, pictures as text, squeezed programs: (ending, piece), to be judged as code."""
+    chance, found = random.Random(1), []
+    places = {folder for _, folder, _ in PLACES}
+    for pattern in ODD_FILES:
+        paths = sorted(
+            {path for place in places for path in place.rglob(pattern) if path.is_file()}
+        )
+        for path in chance.sample(paths, min(most, len(paths))):
+            text = _read(path)
+            if text is not None and len(text) >= LEAST:
+                first = chance.randrange(max(1, len(text) - PIECE))
+                found.append((pattern, text[first : first + PIECE]))
+    return found
 
 
 def _is_of(name: str, half: str) -> bool:

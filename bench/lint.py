@@ -86,6 +86,13 @@ def _tricky() -> None:
     print(f"tricky clean: {len(TRICKY)} texts, {len(wrong)} called corrupt ({share:.1%})")
     for name, verdict in wrong:
         print(f"    {name}: {verdict.kind}: {verdict.evidence}")
+    odd = [(pattern, lint(text, domain="code")) for pattern, text in clean.odd_files()]
+    wrong = [(pattern, verdict) for pattern, verdict in odd if verdict.verdict == "corrupt"]
+    kinds = len({pattern for pattern, _ in odd})
+    print(f"odd files of {kinds} endings: {len(odd)}, {len(wrong)} called corrupt "
+          f"({len(wrong) / max(1, len(odd)):.1%})")  # fmt: skip
+    for pattern, verdict in wrong:
+        print(f"    {pattern}: {verdict.kind}: {verdict.evidence}")
 
 
 def _damage(texts: Mapping[str, list[str]], *, each: int, show: bool) -> None:
