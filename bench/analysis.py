@@ -1,12 +1,16 @@
 """Seconds to analyze a long run from its log, and what one live update costs.
 
-The log is a journal of ours with as many series as asked for, its steps made by the drawn curves of
-the lab; the reading and the watching are timed apart. One update of `Watch` carries 12 signals.
+Two logs of ten series: a journal of ours, and an event file of TensorBoard, which TensorBoard's own
+reader reads beside it where it is installed. Reading and watching are timed apart, each log in a
+process of its own. One update of `Watch` carries 12 signals.
 """
 
 import argparse
+import importlib.util
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import machine
+import readers
 from steadytrain import Watch, events
 from steadytrain.analysis import analyze
 from steadytrain.events import RunBegan, StepRecord
@@ -25,25 +30,68 @@ DOMAINS = ("zh/web", "zh/books", "en/web", "en/books", "code")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--child", nargs=2, metavar=("WORK", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.child is None:
+        _compare(options.steps)
+    elif options.child[0] == "write":
+        _write(Path(options.child[1]), options.steps)
+    elif options.child[0] == "events":
+        readers.write(Path(options.child[1]), options.steps, 10)
+    elif options.child[0] == "EventAccumulator":
+        _accumulate(options.child[1])
+    else:
+        _analyze(options.child[1])
+
+
+def _compare(steps: int) -> None:
     print(machine.line())
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "run" / "journal" / "rank0.0.jsonl"
-        path.parent.mkdir(parents=True)
-        _write(path, options.steps)
-        began = time.perf_counter()
-        (run,) = discover([str(path)]).runs
-        read = time.perf_counter()
-        analysis = analyze(run)
-        done = time.perf_counter()
-    series = len(analysis.tags)
-    print(
-        f"analyze: {options.steps:,} steps x {series} series from a journal: read {read - began:.1f} "
-        f"s, watch {done - read:.1f} s, together {done - began:.1f} s; "
-        f"{len(analysis.troubles)} found; peak memory "
-        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
-    )
+        journal = Path(folder) / "run" / "journal" / "rank0.0.jsonl"
+        journal.parent.mkdir(parents=True)
+        events_file = Path(folder) / "events.out.tfevents.0.bench.1.0"
+        for work, path in (("write", journal), ("events", events_file)):
+            _in_child(work, path, steps)
+            _in_child("analyze", path, steps)
+        if importlib.util.find_spec("tensorboard") is not None:
+            _in_child("EventAccumulator", events_file, steps)
     _live()
+
+
+def _in_child(work: str, path: Path, steps: int) -> None:
+    command = [sys.executable, __file__, "--steps", str(steps), "--child", work, str(path)]
+    subprocess.run(command, check=True)
+
+
+def _analyze(path: str) -> None:
+    began = time.perf_counter()
+    (run,) = discover([path]).runs
+    read = time.perf_counter()
+    analysis = analyze(run)
+    done = time.perf_counter()
+    print(
+        f"analyze {run.format}: {len(run.series)} series of up to "
+        f"{max(len(one.steps) for one in run.series.values()):,} points, "
+        f"{Path(path).stat().st_size / 1e6:.0f} MB: read {read - began:.1f} s, watch "
+        f"{done - read:.1f} s, together {done - began:.1f} s; {len(analysis.troubles)} found; "
+        f"peak memory {_peak()} MB"
+    )
+
+
+def _accumulate(path: str) -> None:
+    from tensorboard.backend.event_processing import event_accumulator
+
+    began = time.perf_counter()
+    book = event_accumulator.EventAccumulator(path, size_guidance={"scalars": 0, "tensors": 0})
+    book.Reload()
+    print(
+        f"TensorBoard's EventAccumulator only reads the same events: "
+        f"{time.perf_counter() - began:.1f} s, peak memory {_peak()} MB"
+    )
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _write(path: Path, steps: int) -> None:

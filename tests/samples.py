@@ -21,6 +21,7 @@ EVERY_KIND: tuple[ev.Event, ...] = (
     ),
     ev.AttemptBegan(attempt=2, step=90, draw=2880, cause="restart", checkpoint="a0001-s00000090"),
     ev.RunEnded(attempt=2, step=100),
+    ev.OptimizerSettings(attempt=1, step=1, settings={"eps": 1e-8, "beta1": 0.9, "beta2": 0.95}),
     ev.StepRecord(
         attempt=1,
         step=8,

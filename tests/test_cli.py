@@ -49,7 +49,9 @@ def test_report_writes_one_file(capsys, tmp_path):
 
 def test_lint_finds_the_blank_document(capsys, tmp_path):
     (tmp_path / "a.txt").write_text("\n" * 500)
-    (tmp_path / "b.txt").write_text("The loss of a long run falls, and then it does not. " * 3)
+    (tmp_path / "b.txt").write_text(
+        "The loss of a long run falls, and then it does not; somebody wakes and looks."
+    )
     status, out, _ = run(capsys, "lint", tmp_path / "a.txt", tmp_path / "b.txt", "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert status == 1

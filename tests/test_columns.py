@@ -49,3 +49,29 @@ def test_a_broken_line_is_named_by_its_number(home):
         columns.read(home)
     with pytest.raises(JournalError, match="line 8 of"):
         journal.load(home)
+
+
+class TestALongFileInPieces:
+    @pytest.fixture
+    def in_pieces(self, monkeypatch):
+        monkeypatch.setattr(columns, "PIECE_BYTES", 4000)
+        monkeypatch.setattr(columns, "_num_cores", lambda: 3)
+
+    def test_processes_read_what_one_would_read(self, home, in_pieces, monkeypatch):
+        pieces = columns.read(home)
+        assert len(columns._parts(journal.files(home, "rank0")[0])) == 3
+        monkeypatch.setattr(columns, "_num_cores", lambda: 1)
+        whole = columns.read(home)
+        assert pieces.domains == whole.domains == ("zh", "en", "code")
+        for name in ("step", "loss", "grad_norm", "update", "lr", "seconds", "nll", "tokens"):
+            np.testing.assert_array_equal(getattr(pieces, name), getattr(whole, name))
+
+    def test_pieces_that_no_process_can_read_are_read_here(self, home, in_pieces, monkeypatch):
+        monkeypatch.setattr(columns, "_READER", "raise SystemExit(3)")
+        assert len(columns.read(home).step) == 50
+
+    def test_a_broken_line_is_named_by_its_number(self, home, in_pieces):
+        path = journal.files(home, "rank0")[0]
+        path.write_bytes(path.read_bytes().replace(b'"step":47,', b'"step":"x",'))
+        with pytest.raises(JournalError, match="line 48 of"):
+            columns.read(home)

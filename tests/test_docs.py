@@ -47,7 +47,8 @@ def test_every_event_is_in_the_architecture():
 
 def test_every_fault_is_in_the_demos_help():
     demo = cli._parser()._subparsers._group_actions[0].choices["demo"]
-    assert all(name in demo.format_help() for name in faults.ALL)
+    text = " ".join(action.help or "" for action in demo._actions)
+    assert all(name in text for name in faults.ALL)
 
 
 def test_every_bench_says_what_it_measures():

@@ -91,12 +91,36 @@ def test_a_gradient_norm_alone_must_be_very_far(loop):
     assert loop.train(1, grad_norm=30.0)[0].signal == "grad norm"
 
 
+def test_a_domain_without_tokens_is_heard_when_two_steps_of_it_are_odd():
+    loop = Loop()
+    loop.train(300, domains={"zh": 3.0})
+    assert loop.train(1, domains={"zh": 6.0}) == []
+    loop.train(40, domains={"zh": 3.0})
+    assert loop.train(1, domains={"zh": 6.0}) == []
+    (finding,) = loop.train(1, domains={"zh": 6.0})
+    assert (finding.signal, finding.kind) == ("loss:zh", "outlier batch")
+
+
+def test_a_run_that_slows_down_to_a_quarter_is_stalled_but_one_slow_step_is_not():
+    loop = Loop()
+    loop.train(300, tokens_per_second=4e5)
+    assert loop.train(1, tokens_per_second=5e4) == []
+    loop.train(40, tokens_per_second=4e5)
+    found = loop.train(60, tokens_per_second=1e5)
+    assert [(one.kind, one.change, one.end) for one in found] == [
+        ("stalled", "began", ""),
+        ("stalled", "ended", "new level"),
+    ]
+    assert found[0].step == 343
+    assert loop.train(60, tokens_per_second=4e5) == []
+
+
 def test_a_loss_that_is_somewhat_off_counts_with_its_gradient_norm():
     findings = {}
     for norm in (None, 5.0):
         loop = Loop()
         loop.train(300)
-        found = loop.train(1, rise=0.045, **({"grad_norm": norm} if norm else {}))
+        found = loop.train(1, rise=0.05, **({"grad_norm": norm} if norm else {}))
         findings[norm] = [one.signal for one in found]
     assert findings == {None: [], 5.0: ["loss"]}
 

@@ -1,20 +1,34 @@
 """Names of causes: the words that a diagnosis, a ladder and a report share."""
 
 BAD_TEXT = "bad text"
+REPEATED_DATA = "repeated data"
+MIXTURE = "mixture"
 LEARNING_RATE = "learning rate"
+EPSILON = "epsilon"
+OPTIMIZER_STATE = "optimizer state"
 OVERFLOW = "numeric overflow"
 CORRUPTED_WEIGHTS = "corrupted weights"
-OPTIMIZER_STATE = "optimizer state"
+CORRUPTED_MOMENTS = "corrupted moments"
+CORRUPTED_GRADIENT = "corrupted gradient"
+SHALLOW_GRADIENTS = "shallow gradient outbreak"
+LOGIT_GROWTH = "logit growth"
 HARD_BATCH = "hard batch"
 INSTABILITY = "instability"
 NOT_KNOWN = "not known"
 
 ALL = (
     OPTIMIZER_STATE,
+    EPSILON,
+    CORRUPTED_MOMENTS,
     CORRUPTED_WEIGHTS,
     LEARNING_RATE,
+    CORRUPTED_GRADIENT,
     OVERFLOW,
     BAD_TEXT,
+    REPEATED_DATA,
+    SHALLOW_GRADIENTS,
+    LOGIT_GROWTH,
+    MIXTURE,
     HARD_BATCH,
     INSTABILITY,
     NOT_KNOWN,

@@ -1,4 +1,4 @@
-"""The command line: `steadytrain demo | run | analyze | replay | report | lint | doctor`.
+"""The command line: `steadytrain demo | run | analyze | replay | report | lint | show | doctor`.
 
 Imports stand inside the commands, so that `steadytrain --help` and the torch-free commands are
 quick and work where torch is not installed.
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_replay(commands)
     _add_report(commands)
     _add_lint(commands)
+    _add_show(commands)
     _add_doctor(commands)
     return parser
 
@@ -57,8 +58,10 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo.add_argument("--seed", type=int, default=0, help="of data, weights and faults (0)")
     demo.add_argument(
         "--faults",
-        help="comma-separated: garbled, newlines, learning-rate, gradient, weights, "
-        "optimizer, kill, freeze, tear (all)",
+        help="comma-separated (one of each sort): garbled, newlines, encoded, repetition, markup, "
+        "wrong-domain, repeated-batch, mixture, outbreak, logits, learning-rate, gradient, "
+        "weights, moments, optimizer, adam-reset, betas, epsilon, rank, kill, freeze, tear; a "
+        "fault in the text may name its domain: garbled:en",
     )
     demo.add_argument("--no-faults", action="store_true", help="only train, and watch")
     demo.add_argument(
@@ -145,6 +148,16 @@ def _add_lint(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--tokenizer", metavar="PATH", help="tokenizer.json, its folder, or 'bytes', for token ids"
     )
     lint.set_defaults(action=_lint)
+
+
+def _add_show(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    show = commands.add_parser("show", help="print the sequences of a step, the oddest first")
+    show.add_argument("home", type=Path)
+    show.add_argument("--step", type=int, required=True)
+    show.add_argument("--order", metavar="MODULE:FUNCTION", help="gives the run's data order")
+    show.add_argument("--top", type=int, default=12, metavar="N", help="sequences to print (12)")
+    show.add_argument("--json", action="store_true", help="all of them, a JSON object each")
+    show.set_defaults(action=_show)
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -282,6 +295,14 @@ def _lint(options: argparse.Namespace) -> int:
             out=options.out,
             as_json=options.json,
         )
+    )
+
+
+def _show(options: argparse.Namespace) -> int:
+    from steadytrain import show
+
+    return show.run(
+        options.home, options.step, order=options.order, top=options.top, as_json=options.json
     )
 
 

@@ -52,6 +52,7 @@ class RunBegan(Fact, frozen=True):
         model: digest of the parameters' names, shapes and dtypes.
         draws_per_step: sequences that one update consumes over all ranks.
         panel: content hash of the fixed panel, None without one.
+        layers, order: groups of `StepRecord.layer_norms`; "module:function" of the data order.
     """
 
     run: str
@@ -64,6 +65,8 @@ class RunBegan(Fact, frozen=True):
     steps: int | None = None
     panel: str | None = None
     versions: dict[str, str] = {}
+    layers: tuple[str, ...] = ()
+    order: str | None = None
 
 
 class AttemptBegan(Fact, frozen=True):
@@ -84,6 +87,19 @@ class RunEnded(Fact, frozen=True):
     step: int
 
 
+class OptimizerSettings(Fact, frozen=True):
+    """What the optimizer used, apart from the learning rate: told when a life begins, and when it
+    changed since. What a remedy asked for is not in it.
+
+    Attributes:
+        settings: of the first parameter group: beta1, beta2, eps, as far as it has them.
+    """
+
+    attempt: int
+    step: int
+    settings: dict[str, float]
+
+
 class StepRecord(Fact, frozen=True):
     """One update, committed or skipped by the gate.
 
@@ -94,6 +110,10 @@ class StepRecord(Fact, frozen=True):
         squares: per domain, sum over sequences of (mean loss of the sequence) squared.
         z_loss: mean of coefficient * logsumexp^2, kept apart from `loss`. [nats/token]
         grad_norm: global L2 norm before clipping.
+        layer_norms: the same of each group of layers.
+        logsumexp: root mean square of the logits' logsumexp over all tokens. [nats]
+        corrupt: sequences whose text is corrupt, per domain over all ranks.
+        repeated: sequences that stood in the last 32 steps, each rank comparing its own.
         update: root mean square of the change of a fixed sample of weights.
         lr, lr_planned: what the optimizer used, and what the schedule and remedies asked for.
         loss_limit, grad_limit: what the gate compared with.
@@ -122,6 +142,10 @@ class StepRecord(Fact, frozen=True):
     grad_limit: float | None = None
     worst: tuple[tuple[int, int, float], ...] = ()
     seconds: float | None = None
+    layer_norms: tuple[float, ...] = ()
+    logsumexp: float | None = None
+    corrupt: tuple[int, ...] = ()
+    repeated: int = 0
 
 
 class PanelRecord(Fact, frozen=True):
@@ -196,18 +220,29 @@ class BatchExamined(Fact, frozen=True):
     Attributes:
         sequences: suspects and controls with their text verdicts.
         flagged: draws whose text is corrupt, around the onset and ahead of it.
-        defect: the commonest defect among them.
+        defect: the commonest defect among them; `alike`: the most of them that are nearly the same
+            text; `sources`: the files with the most of them.
         scanned: how many draws were read to find them.
         domains: domain index of each flagged range.
-        suspect_now, suspect_before: loss of the suspect step's batch under the present weights and
-            under those of `before_step`.
-        control_now, control_before: the same for the batch of a step before the onset.
+        suspect_now, suspect_before, control_now, control_before: loss of the suspect step's batch,
+            and of one before the onset, under the present weights and those of `before_step`.
         before_step: step of the healthy state compared with; None if none was held.
         weight_excess: largest change of any single weight since then over the largest that the
             optimizer could have made; above 1 no optimizer did it.
         moment_excess: largest factor by which a second moment fell below what its decay allows;
             above 1 no optimizer did it.
         moments_lost: share of the second moments that fell impossibly.
+        moments_flipped: moments that are larger than clipped gradients can make them, or fell
+            impossibly where hardly any other did.
+        below_epsilon: share of the weights whose gradients are smaller than Adam's epsilon.
+        repeated, repeated_before: share of the affected sequences that came in the 32 steps before
+            already, and of those of the steps before the onset.
+        remade_steps, differs_at, differs_in: steps made again from `before_step`, the first of them
+            that came out otherwise, and in what: "loss" (another state) or "gradient norm".
+        weights_differ, moments_differ: numbers of the present state that differ from the remade.
+        norm_again, full_rate, half_rate: the onset's step made again: its gradient norm, and the
+            loss of the control batch after it, and after it with half the learning rate.
+        unlike_ranks: ranks that gave another gradient the second time, or than the others.
         nonfinite_weights: number of weights that are not finite.
         path, digest: the file with the texts, and its hash.
     """
@@ -219,6 +254,8 @@ class BatchExamined(Fact, frozen=True):
     flagged: tuple[tuple[int, int], ...] = ()
     flagged_domains: tuple[int, ...] = ()
     defect: str | None = None
+    alike: int = 0
+    sources: tuple[tuple[str, int], ...] = ()
     scanned: int = 0
     suspect_now: float | None = None
     suspect_before: float | None = None
@@ -228,6 +265,19 @@ class BatchExamined(Fact, frozen=True):
     weight_excess: float | None = None
     moment_excess: float | None = None
     moments_lost: float | None = None
+    moments_flipped: int = 0
+    below_epsilon: float | None = None
+    repeated: float | None = None
+    repeated_before: float | None = None
+    remade_steps: int | None = None
+    differs_at: int | None = None
+    differs_in: Literal["loss", "gradient norm"] | None = None
+    weights_differ: int = 0
+    moments_differ: int = 0
+    norm_again: float | None = None
+    full_rate: float | None = None
+    half_rate: float | None = None
+    unlike_ranks: tuple[int, ...] = ()
     nonfinite_weights: int = 0
     seconds: float | None = None
     path: str | None = None
@@ -312,7 +362,7 @@ class Alarm(Judgment, frozen=True):
     attempt: int
     step: int
     signal: str
-    direction: Literal["rise", "drop", "not finite", "stalled"]
+    direction: Literal["rise", "drop", "not finite", "stalled", "changed"]
     value: float
     expected: float
     score: float
@@ -496,6 +546,7 @@ KINDS: tuple[type[Event], ...] = (
     RunBegan,
     AttemptBegan,
     RunEnded,
+    OptimizerSettings,
     StepRecord,
     PanelRecord,
     CheckpointSaved,
@@ -519,7 +570,6 @@ KINDS: tuple[type[Event], ...] = (
     RemedyDone,
 )
 """Every kind that a journal may hold. Adding one needs a golden line in tests/golden/events/."""
-
 
 NONFINITE_MARK = b'{"float":'
 """Stands in a line that holds a NaN or an infinity."""

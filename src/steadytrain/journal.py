@@ -11,6 +11,7 @@ The clock is for people; no judgment reads it.
 import errno
 import gc
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -164,14 +165,17 @@ def load(home: Path, writer: str = "rank0") -> list[Event]:
             gc.enable()
 
 
-def whole_lines(path: Path) -> Iterator[list[bytes]]:
+def whole_lines(path: Path, part: tuple[int, int] | None = None) -> Iterator[list[bytes]]:
     """Lines of a file without their newline, some megabytes at a time; a torn last one is left out.
+
+    Args:
+        part: these bytes alone, from the beginning of one line to that of another.
 
     Raises:
         JournalError: the file cannot be read.
     """
     rest = b""
-    for block in _blocks(path):
+    for block in _blocks(path, part):
         whole = (rest + block).split(b"\n")
         rest = whole.pop()
         yield whole
@@ -251,10 +255,13 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, Event]]:
             yield raw, event
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: Path, part: tuple[int, int] | None = None) -> Iterator[bytes]:
+    first, stop = part or (0, sys.maxsize)
     try:
         with open(path, "rb", buffering=0) as file:
-            while block := file.read(BLOCK_BYTES):
+            file.seek(first)
+            while block := file.read(min(BLOCK_BYTES, stop - first)):
+                first += len(block)
                 yield block
     except OSError as error:
         raise JournalError(

@@ -99,6 +99,10 @@ class Beacon:
                 "and that supports mmap."
             ) from error
 
+    def close(self) -> None:
+        """Let go of the board; what was said last stays on it."""
+        self._map.close()
+
     def beat(self, phase: Phase, step: int | None = None) -> None:
         """Say which phase begins; `step=None` leaves the step as it was said before."""
         if step is not None:

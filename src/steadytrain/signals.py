@@ -25,17 +25,23 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         floor: smallest credible noise, relative to the level of a loss, absolute for logarithms.
         is_loss: a loss in nats per token, which falls along a line; else a logarithm, which has
             a level and no trend worth following.
-        alone: an alarm so far from the forecast, in the signal's own units, opens an incident
-            without another signal beside it; None for a signal that never makes an incident.
+        alone: an alarm so far from the forecast, in the signal's own units, counts without another
+            signal beside it.
+        is_sickness: its alarms may make an incident.
+        backs: a loss that is somewhat off counts when this signal rings with it.
         tail: how far a heavy tail may raise the limit, over the normal quantile.
+        is_thin: one odd step is nothing; a point is heard when it is not the only one that rings.
     """
 
     unit: str
     directions: tuple[Direction, ...]
     floor: float
     is_loss: bool
-    alone: float | None
+    alone: float
+    is_sickness: bool = True
+    backs: bool = True
     tail: float = 1.57
+    is_thin: bool = False
 
     def natural(self, value: float) -> float:
         """A watched value in the units that people read: a logarithm undone."""
@@ -53,14 +59,17 @@ LOSS = Signal(
 )
 """Floor: 0.3 % of the level keeps bf16-rounded and smooth logs quiet. Source: 57 public curves."""
 
-THIN_LOSS = msgspec.structs.replace(LOSS, tail=3.0)
-"""A domain's loss without its tokens: any step may be a thin one, of one or two sequences. With the
-usual cap, 78 false alarms on five public runs of four domains; LOG.md 2026-11-24."""
+THIN_LOSS = msgspec.structs.replace(LOSS, tail=3.0, is_thin=True)
+"""A domain's loss without its tokens: a step may be a sequence or two of it. With the usual cap,
+78 false alarms on five public runs; with this one 18, each a lone point; LOG.md 2026-11-24."""
 
 GRAD_NORM = Signal(unit="ln", directions=("rise",), floor=0.06, is_loss=False, alone=math.log(8.0))
 """Heavy-tailed: a z-score on the gradient norm alone gave 19 to 260 false alarms per 10,000 points,
 and x2.2 for one step happens on clean text (LOG.md 2026-11-24). Alone it must reach what the gate
 holds back."""
+
+LAYER_NORM = msgspec.structs.replace(GRAD_NORM, backs=False)
+"""Of a group of layers: an outbreak in the embedding hides in the total (GLM-130B, section 3.1)."""
 
 UPDATE = Signal(
     unit="ln of update per learning rate",
@@ -76,8 +85,9 @@ ATTENTION_LOGIT = Signal(
 )
 """Largest attention logit: grows without bound before a divergence; QK-clip cuts at 100."""
 
-LOGSUMEXP = Signal(unit="nats", directions=("rise",), floor=0.1, is_loss=False, alone=8.0)
-"""Mean log of the softmax's denominator: what z-loss holds near 0 (PaLM)."""
+LOGSUMEXP = Signal(unit="nats", directions=("rise",), floor=0.1, is_loss=False, alone=4.0)
+"""Log of the softmax's denominator: what z-loss holds near 0 (PaLM). Alone: e^4 = 55 times the
+denominator within a few dozen steps; guess."""
 
 LOSS_SCALE = Signal(unit="log2", directions=("drop",), floor=1.0, is_loss=False, alone=12.0)
 
@@ -86,9 +96,12 @@ SPEED = Signal(
     directions=("drop",),
     floor=0.1,
     is_loss=False,
-    alone=None,
+    alone=math.log(3.0),
+    is_sickness=False,
+    backs=False,
+    is_thin=True,
 )
-"""Slow is not sick: it is told, never treated."""
+"""Slow is not sick: it is told, never treated. One slow step is a checkpoint or an evaluation."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +123,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     peers: int = 1
 
 
-def observe(record: StepRecord, domains: tuple[str, ...]) -> tuple[Observation, ...]:
+def observe(
+    record: StepRecord, domains: tuple[str, ...], layers: tuple[str, ...] = ()
+) -> tuple[Observation, ...]:
     """All signals that this record carries. A domain without tokens is left out: a gap, not a 0."""
     losses: dict[str, Sequence[int]] = {"loss": range(len(record.tokens))} if record.tokens else {}
     if len(domains) > 1:
@@ -119,9 +134,12 @@ def observe(record: StepRecord, domains: tuple[str, ...]) -> tuple[Observation, 
     found = [_loss(name, record, members, domains) for name, members in losses.items()]
     found = [msgspec.structs.replace(seen, peers=len(losses)) for seen in found]
     sequences = sum(record.sequences)
+    parts = zip(layers, record.layer_norms, strict=False)
     for name, value, signal in (
+        *((f"grad norm:{name}", log(norm), LAYER_NORM) for name, norm in parts),
         ("grad norm", log(record.grad_norm), GRAD_NORM),
         ("update", _log_ratio(record.update, record.lr_planned), UPDATE),
+        ("logsumexp", record.logsumexp, LOGSUMEXP),
         ("loss scale", _log2(record.loss_scale), LOSS_SCALE),
         ("tokens/s", _log_ratio(sum(record.tokens), record.seconds), SPEED),
     ):

@@ -5,8 +5,10 @@ the totals that they foretell; what rings is then put together row by row, as `W
 """
 
 import math
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,7 +35,6 @@ from steadytrain.signals import (
     UPDATE,
     Observation,
     Signal,
-    log,
 )
 from steadytrain.stats.calm import STRETCH, Stretch
 from steadytrain.stats.sums import inner_domains
@@ -42,7 +43,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Masked = np.ma.MaskedArray
 
-FEWEST, MOST = 4, 512
+FEWEST, MOST = 4, 1024
 """Stretches of 32 points looked at together: the more were calm, the more are tried next."""
 
 
@@ -80,6 +81,7 @@ class Moment:
     score: Score
     onset: int
     is_calm: bool
+    was_open: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -139,35 +141,42 @@ def sweep(
         shares["loss"] = _Mixture(list(weighed), weighed)
     peers = _peers(columns, shown, shares)
 
-    def run(name: str, column: Masked, counts: Floats | None, told: Floats | None) -> Track:
+    def lane(name: str, column: Masked, counts: Floats | None, told: Floats | None) -> Lane:
         rows = np.flatnonzero(~np.ma.getmaskarray(column))
-        lane = Lane(
+        return Lane(
             name=name, signal=LOSS if counts is not None or name == "loss" else THIN_LOSS,
             rows=rows, steps=steps[rows], values=np.asarray(column)[rows],
             counts=None if counts is None else counts[rows],
             foretold=None if told is None else told[rows],
             peers=int(peers[rows[0]]) if len(rows) else 1,
         )  # fmt: skip
-        return track(detector, windows.get(name), lane)
 
-    tracks = {
-        name: run(name, loss, None if one is None else _counts(one), None)
-        for name, (loss, one) in shown.items()
-    }
-    edges = {name: _spread(tracks[name], len(steps)) for name in weighed}
-    inner = {
-        name: run(name, one.value(), one.tokens, one.foretell(edges))
-        for name, one in shares.items()
-        if name != "loss"
-    }
-    total = []
-    if "loss" in columns:
-        mixture = shares.get("loss")
-        counts = mixture.tokens if mixture else _only(weighed)
-        told = mixture.foretell(edges) if mixture else None
-        total = [run("loss", columns["loss"], counts, told)]
-    others = [track(detector, windows.get(one.name), one) for one in _others(steps, columns)]
-    return [*total, *tracks.values(), *inner.values(), *others]
+    def follow_lane(one: Lane) -> Track:
+        return track(detector, windows.get(one.name), one)
+
+    # Arrays of thousands of points release the interpreter's lock.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        leaves = [
+            lane(name, loss, None if one is None else _counts(one), None)
+            for name, (loss, one) in shown.items()
+        ]
+        began = [pool.submit(follow_lane, one) for one in leaves]
+        others = [pool.submit(follow_lane, one) for one in _others(steps, columns)]
+        tracks = {one.name: found.result() for one, found in zip(leaves, began, strict=True)}
+        edges = {name: _spread(tracks[name], len(steps)) for name in weighed}
+        sums = [
+            lane(name, one.value(), one.tokens, one.foretell(edges))
+            for name, one in shares.items()
+            if name != "loss"
+        ]
+        if "loss" in columns:
+            mixture = shares.get("loss")
+            counts = mixture.tokens if mixture else _only(weighed)
+            told = mixture.foretell(edges) if mixture else None
+            sums.append(lane("loss", columns["loss"], counts, told))
+        totals = {one.name: one for one in pool.map(follow_lane, sums)}
+        first = [totals.pop("loss")] if "loss" in totals else []
+        return [*first, *tracks.values(), *totals.values(), *[one.result() for one in others]]
 
 
 def track(detector: Clocks, window: Window | None, lane: Lane) -> Track:
@@ -219,7 +228,7 @@ def _one(detector: Clocks, found: Track, at: int) -> bool:
     onset = step
     if score.alarms or score.is_shift or abs(score.distance) >= BACKED:
         onset = find_onset(score, before, step)
-    found.moments[at] = Moment(score, onset, found.window.is_calm)
+    found.moments[at] = Moment(score, onset, found.window.is_calm, before.is_open)
     return is_witness(seen, score, known)
 
 
@@ -244,7 +253,7 @@ def follow_track(
         moment = found.moments.get(at) or _calm_moment(found, at)
         score = backed(moment.score) if len(leans) and leans[at] else moment.score
         seen, step, row = lane.observation(at), int(lane.steps[at]), first_row + int(lane.rows[at])
-        heard = heard_alone(seen, score, episode)
+        heard = heard_alone(seen, score, episode, was_open=moment.was_open)
         now = follow(
             episode, seen, heard, onset=moment.onset, is_calm=moment.is_calm, step=step, row=row
         )
@@ -368,11 +377,16 @@ def _others(steps: Ints, columns: Mapping[str, Masked]) -> list[Lane]:
         rows = np.flatnonzero(~np.ma.getmaskarray(column))
         values = np.asarray(column)[rows]
         if signal is not LOGSUMEXP:
-            # One by one: numpy's own logarithm may differ in the last bit.
-            logs = [log(value) for value in values.tolist()]
-            known = np.array([one is not None for one in logs], dtype=bool)
-            rows, values = rows[known], np.array([one for one in logs if one is not None])
+            rows, values = rows[values != 0], _logs(values[values != 0])
         found.append(Lane(name=name, signal=signal, rows=rows, steps=steps[rows], values=values))
+    return found
+
+
+def _logs(values: Floats) -> Floats:
+    """`signals.log` of each value but 0; by math.log: numpy's own may differ in the last bit."""
+    found = np.full(len(values), math.nan)
+    plain = values > 0
+    found[plain] = np.fromiter(map(math.log, values[plain].tolist()), np.float64, plain.sum())
     return found
 
 

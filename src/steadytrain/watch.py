@@ -162,7 +162,7 @@ class Watch:
             after = detector.learn(before, step, seen, score=score)
             windows[seen.name] = after
             was = episodes.pop(seen.name, None)
-            heard = heard_alone(seen, told, was)
+            heard = heard_alone(seen, told, was, was_open=before.is_open)
             now = follow(
                 was,
                 seen,

@@ -34,6 +34,13 @@ from steadytrain.ranges import size
 
 _ZH = {
     causes.BAD_TEXT: "坏文本",
+    causes.REPEATED_DATA: "重复数据",
+    causes.MIXTURE: "数据配比",
+    causes.EPSILON: "epsilon 过大",
+    causes.CORRUPTED_MOMENTS: "动量损坏",
+    causes.CORRUPTED_GRADIENT: "梯度损坏",
+    causes.SHALLOW_GRADIENTS: "浅层梯度爆发",
+    causes.LOGIT_GROWTH: "logit 增长",
     causes.LEARNING_RATE: "学习率",
     causes.OVERFLOW: "数值溢出",
     causes.CORRUPTED_WEIGHTS: "权重损坏",
@@ -62,8 +69,13 @@ _ZH = {
     "grad norm": "梯度范数",
     "update": "更新幅度",
     "loss scale": "损失缩放",
-    "tokens/s": "吞吐",
+    "text": "文本",
+    "repeats": "重复",
     "lr ratio": "学习率比",
+    "logsumexp": "logsumexp",
+    "optimizer": "优化器设置",
+    "changed": "被改动",
+    "tokens/s": "吞吐",
 }
 
 

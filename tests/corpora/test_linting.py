@@ -1,206 +1,274 @@
-"""`steadytrain lint` from end to end: order, processes, kills, exit statuses."""
+"""`steadytrain lint` over whole corpora: every format, any number of workers, after a kill."""
 
+import bz2
+import gzip
 import json
-import subprocess
-import sys
+import struct
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from steadytrain import cli
-from steadytrain.corpora import judging
-from tests.corpora.makers import BLANK, CLEAN, ids, write_lines, write_megatron
+from steadytrain.corpora import SkipList, draws_left_out
+from steadytrain.corpora.skips import Place
+from steadytrain.errors import CorpusError, FeedError
+
+CLEAN = (
+    "The loss of a long run falls, and then it does not; somebody wakes at night and looks at it."
+)
+BLANK = "\n" * 200
+GARBLED = "训练开始之前，从每个域里随机抽两百条序列，封存起来。".encode().decode("latin-1")
+
+
+def records(texts, **fields):
+    rows = [{"id": f"doc-{at}", "text": text, **fields} for at, text in enumerate(texts)]
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 @pytest.fixture
-def corpus(tmp_path, monkeypatch):
-    """120 documents in five files, every seventh blank, and a line that is no record."""
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "corpus"
-    for shard in range(4):
-        rows = [
-            {"id": f"d{shard}-{n}", "domain": "en", "text": BLANK if n % 7 == 3 else f"{CLEAN}{n}"}
-            for n in range(30)
-        ]
-        write_lines(folder / f"{shard}.jsonl", rows)
-    with open(folder / "2.jsonl", "a") as file:
-        file.write("torn {\n")
-    (folder / "z.txt").write_text(CLEAN)
-    return folder
+def lint(capsys):
+    def run(*arguments):
+        status = cli.main(["lint", *map(str, arguments)])
+        out, error = capsys.readouterr()
+        return status, out, error
+
+    return run
 
 
-def lint(capsys, *arguments):
-    status = cli.main(["lint", *map(str, arguments)])
-    shown = capsys.readouterr()
-    return status, shown.out, shown.err
+@pytest.fixture
+def verdicts(lint):
+    def run(*arguments):
+        status, out, error = lint(*arguments, "--json")
+        return status, [json.loads(line) for line in out.splitlines()], error
+
+    return run
 
 
-def rows_of(out):
-    return [json.loads(line) for line in out.splitlines()]
+def write_megatron(folder, documents):
+    ids = [np.frombuffer(text.encode(), np.uint8).astype("<u2") for text in documents]
+    (folder / "set.bin").write_bytes(b"".join(one.tobytes() for one in ids))
+    lengths = np.array([len(one) for one in ids], "<i4")
+    pointers = np.concatenate([[0], np.cumsum(2 * lengths.astype(np.int64))[:-1]]).astype("<i8")
+    edges = np.arange(len(ids) + 1, dtype="<i8")
+    head = struct.pack("<9sQBQQ", b"MMIDIDX\x00\x00", 1, 8, len(ids), len(edges))
+    (folder / "set.idx").write_bytes(
+        head + lengths.tobytes() + pointers.tobytes() + edges.tobytes()
+    )
 
 
-def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+def write_mds(folder, documents):
+    columns = {
+        "version": 2, "format": "mds", "hashes": [], "size_limit": None, "compression": None,
+        "column_names": ["text"], "column_encodings": ["str"], "column_sizes": [None],
+    }  # fmt: skip
+    words = json.dumps(columns, sort_keys=True).encode()
+    samples = [struct.pack("<I", len(one.encode())) + one.encode() for one in documents]
+    first = 4 + 4 * (len(samples) + 1) + len(words)
+    places = np.cumsum([first, *map(len, samples)]).astype("<u4")
+    raw = struct.pack("<I", len(samples)) + places.tobytes() + words + b"".join(samples)
+    (folder / "shard.00000.mds").write_bytes(raw)
+    shard = columns | {
+        "raw_data": {"basename": "shard.00000.mds", "bytes": len(raw), "hashes": {}},
+        "zip_data": None, "samples": len(samples),
+    }  # fmt: skip
+    (folder / "index.json").write_text(json.dumps({"version": 2, "shards": [shard]}))
 
 
-class TestJson:
-    def test_a_line_per_document_with_the_promised_fields_in_the_order_of_the_input(
-        self, capsys, corpus
-    ):
-        status, out, _ = lint(capsys, "corpus/0.jsonl", "corpus/z.txt", "--json")
-        rows = rows_of(out)
-        fields = ["id", "source", "domain", "verdict", "class", "confidence", "offsets", "evidence"]
-        assert status == 1
-        assert all(list(row) == fields for row in rows)
-        assert [row["id"] for row in rows] == [*(f"d0-{n}" for n in range(30)), None]
-        assert rows[3] | {"confidence": 0, "evidence": ""} == {
-            "id": "d0-3",
-            "source": "corpus/0.jsonl:4",
-            "domain": "en",
-            "verdict": "corrupt",
-            "class": "blank",
-            "confidence": 0,
-            "offsets": [[0, 400]],
-            "evidence": "",
-        }
-        assert rows[0]["class"] is None
-
-    def test_the_domain_of_the_command_line_holds_where_a_record_has_none(self, capsys, corpus):
-        _, out, _ = lint(capsys, "corpus/0.jsonl", "corpus/z.txt", "--domain", "zh", "--json")
-        assert {row["domain"] for row in rows_of(out)[:30]} == {"en"}
-        assert rows_of(out)[30]["domain"] == "zh"
-
-    def test_processes_give_the_same_lines_in_the_same_order(self, capsys, corpus, monkeypatch):
-        monkeypatch.setattr(judging, "CHUNK_PIECES", 7)
-        alone = lint(capsys, "corpus", "--json")
-        assert lint(capsys, "corpus", "--json", "--workers", "2") == alone
-
-    def test_ids_are_read_by_the_tokenizer_in_processes_too(self, capsys, tmp_path):
-        write_megatron(tmp_path / "a", [[ids(CLEAN)], [ids(BLANK)]])
-        given = (tmp_path / "a.bin", "--tokenizer", "bytes", "--json", "--workers", "2")
-        assert [row["verdict"] for row in rows_of(lint(capsys, *given)[1])] == ["clean", "corrupt"]
+def test_a_line_per_document_with_its_own_id_and_domain(verdicts, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(records([CLEAN, BLANK], domain="en"))
+    status, found, _ = verdicts(path)
+    assert status == 1
+    assert [one["id"] for one in found] == ["doc-0", "doc-1"]
+    assert set(found[0]) == {
+        "id", "source", "domain", "verdict", "class", "confidence", "offsets", "evidence",
+    }  # fmt: skip
+    assert found[0]["verdict"] == "clean"
+    assert found[0]["class"] is None
+    assert (found[1]["verdict"], found[1]["class"], found[1]["domain"]) == (
+        "corrupt",
+        "blank",
+        "en",
+    )
+    assert found[1]["source"] == f"{path}:2"
 
 
-class TestStatus:
-    def test_0_clean_1_corrupt_2_not_all_could_be_read(self, capsys, corpus):
-        assert lint(capsys, "corpus/z.txt")[0] == 0
-        assert lint(capsys, "corpus/0.jsonl")[0] == 1
-        assert lint(capsys, "corpus/z.txt", "nowhere")[0] == 2
-
-    def test_no_workers_and_no_tokenizer_are_refused_before_reading(self, capsys, corpus):
-        assert lint(capsys, "corpus", "--workers", "0")[0] == 2
-        status, _, error = lint(capsys, "corpus", "--tokenizer", "nowhere")
-        assert status == 2
-        assert "there is no nowhere" in error
-
-    def test_what_could_not_be_read_is_told_and_all_else_is_linted(self, capsys, corpus):
-        status, out, error = lint(capsys, "corpus")
-        assert status == 2
-        assert "corpus/2.jsonl:31 is no JSON" in error
-        assert "121 documents read, 16 corrupt" in out
-
-    def test_a_thousand_bad_lines_are_counted_not_listed(self, capsys, tmp_path):
-        (tmp_path / "a.jsonl").write_text("{\n" * 1000)
-        _, _, error = lint(capsys, tmp_path / "a.jsonl")
-        assert error.count("is no JSON") == 3
-        assert "997 more parts not read" in error
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("a.jsonl", bytes),
+        ("a.jsonl.gz", gzip.compress),
+        ("a.jsonl.bz2", bz2.compress),
+        ("a.jsonl.zst", None),
+    ],
+)
+def test_json_lines_are_read_plain_and_compressed(verdicts, tmp_path, name, pack):
+    if pack is None:
+        pack = pytest.importorskip("zstandard").ZstdCompressor().compress
+    (tmp_path / name).write_bytes(pack(records([CLEAN, GARBLED])))
+    status, found, _ = verdicts(tmp_path)
+    assert status == 1
+    assert [one["class"] for one in found] == [None, "garbled"]
 
 
-class TestReport:
-    def test_by_class_and_by_source_with_examples(self, capsys, corpus):
-        _, out, _ = lint(capsys, "corpus")
-        assert "corrupt, by class\n  blank                 16" in out
-        assert "corpus/0.jsonl:4 (d0-3): 0 of 400 characters are visible" in out
-        assert "4 of       30   13.33 %  corpus/3.jsonl" in out
-
-    def test_no_bar_where_there_is_no_terminal(self, capsys, corpus):
-        assert lint(capsys, "corpus/0.jsonl")[2] == ""
-
-
-KILLED = """
-import os, signal, sys
-from steadytrain import cli
-from steadytrain.corpora import judging, ledger
-judging.CHUNK_PIECES, ledger.SAVED_EVERY, left = 5, float(sys.argv[2]), [int(sys.argv[1])]
-add = ledger.Ledger.add
-def add_and_die(self, judged, end):
-    add(self, judged, end)
-    left[0] -= 1
-    if left[0] == 0:
-        for file in self._files.values():
-            file.write(b'{"torn')
-            file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-ledger.Ledger.add = add_and_die
-cli.main(sys.argv[3:])
-"""
+def test_a_text_file_is_one_document(verdicts, tmp_path):
+    (tmp_path / "a.txt").write_text(CLEAN)
+    (tmp_path / "b.md").write_text(BLANK)
+    status, found, _ = verdicts(tmp_path)
+    assert [(Path(one["source"]).name, one["class"]) for one in found] == [
+        ("a.txt", None),
+        ("b.md", "blank"),
+    ]
 
 
-class TestGoingOn:
-    @pytest.mark.parametrize("workers", [1, 2])
-    @pytest.mark.parametrize(("chunks", "saved_every"), [(1, 0), (4, 0), (13, 0), (9, 1000)])
-    def test_a_killed_lint_goes_on_to_the_same_files(
-        self, capsys, corpus, workers, chunks, saved_every
-    ):
-        lint(capsys, "corpus", "--out", "whole")
-        given = ["lint", "corpus", "--out", "parts", "--workers", str(workers)]
-        for stop in (chunks, 2):
-            killed = subprocess.run(
-                [sys.executable, "-c", KILLED, str(stop), str(saved_every), *given],
-                capture_output=True,
-                check=False,
-            )
-            assert killed.returncode == -9, killed.stderr
-        assert contents(corpus.parent / "parts") != contents(corpus.parent / "whole")
-        status, out, _ = lint(capsys, *given[1:])
-        assert status == 2
-        assert "121 documents read, 16 corrupt" in out
-        assert contents(corpus.parent / "parts") == contents(corpus.parent / "whole")
+def test_a_parquet_file_is_read_by_its_text_column(verdicts, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"content": [CLEAN, BLANK], "id": [7, 8]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    status, found, _ = verdicts(tmp_path / "a.parquet", "--column", "content")
+    assert [(one["id"], one["class"]) for one in found] == [(7, None), (8, "blank")]
+    status, _, error = verdicts(tmp_path / "a.parquet")
+    assert status == 2
+    assert "content" in error
 
-    def test_the_number_of_processes_and_the_size_of_chunks_change_no_file(
-        self, capsys, corpus, monkeypatch
-    ):
-        lint(capsys, "corpus", "--out", "a")
-        monkeypatch.setattr(judging, "CHUNK_PIECES", 4)
-        lint(capsys, "corpus", "--out", "b", "--workers", "2")
-        assert contents(corpus.parent / "a") == contents(corpus.parent / "b")
 
-    def test_a_complete_lint_is_reported_again_and_not_done_again(self, capsys, corpus):
-        first = lint(capsys, "corpus", "--out", "out")
-        before = contents(corpus.parent / "out")
-        again = lint(capsys, "corpus", "--out", "out")
-        assert (again[0], again[1]) == (first[0], first[1])
-        assert "is complete" in again[2]
-        assert contents(corpus.parent / "out") == before
+def test_a_megatron_set_of_bytes_is_read_document_by_document(verdicts, tmp_path):
+    write_megatron(tmp_path, [CLEAN, BLANK, CLEAN])
+    status, found, _ = verdicts(tmp_path / "set.idx", "--tokenizer", "bytes")
+    assert status == 1
+    assert [one["class"] for one in found] == [None, "blank", None]
+    assert found[1]["source"].endswith(":1")
 
-    def test_the_verdict_lines_of_the_folder_are_those_of_json(self, capsys, corpus):
-        _, out, _ = lint(capsys, "corpus", "--json", "--out", "out")
-        assert (corpus.parent / "out" / "verdicts.jsonl").read_text() == out
 
-    @pytest.mark.parametrize("change", ["changed", "come", "gone"])
-    def test_another_corpus_is_refused_by_the_name_of_the_file(self, capsys, corpus, change):
-        lint(capsys, "corpus", "--out", "out")
-        if change == "changed":
-            write_lines(corpus / "0.jsonl", [{"text": CLEAN}])
-        elif change == "come":
-            (corpus / "0.jsonl").with_suffix(".txt").write_text(CLEAN)
-        else:
-            (corpus / "0.jsonl").unlink()
-        status, _, error = lint(capsys, "corpus", "--out", "out")
-        assert status == 2
-        assert f"has {change} since out was begun" in error
+def test_a_mosaic_shard_is_read_sample_by_sample(verdicts, tmp_path):
+    write_mds(tmp_path, [CLEAN, GARBLED])
+    status, found, _ = verdicts(tmp_path)
+    assert status == 1
+    assert [one["class"] for one in found] == [None, "garbled"]
 
-    def test_other_settings_are_refused(self, capsys, corpus):
-        lint(capsys, "corpus", "--out", "out")
-        status, _, error = lint(capsys, "corpus", "--out", "out", "--domain", "zh")
-        assert status == 2
-        assert "begun with --domain none, and now it is 'zh'" in error
 
-    def test_a_folder_that_lost_lines_is_refused(self, capsys, corpus):
-        lint(capsys, "corpus", "--out", "out")
-        (corpus.parent / "out" / "verdicts.jsonl").write_text("")
-        assert "lines were lost" in lint(capsys, "corpus", "--out", "out")[2]
+def test_the_real_writer_of_mosaic_shards_is_read_as_well(verdicts, tmp_path):
+    streaming = pytest.importorskip("streaming")
+    with streaming.MDSWriter(out=str(tmp_path), columns={"text": "str"}, compression="zstd") as out:
+        out.write({"text": CLEAN})
+        out.write({"text": BLANK})
+    assert [one["class"] for one in verdicts(tmp_path)[1]] == [None, "blank"]
 
-    def test_a_folder_of_something_else_is_not_written_over(self, capsys, corpus):
-        (corpus.parent / "out").mkdir()
-        (corpus.parent / "out" / "verdicts.jsonl").write_text("mine")
-        assert "would be written over" in lint(capsys, "corpus", "--out", "out")[2]
+
+def many(folder, count=400):
+    texts = [BLANK if at % 37 == 5 else f"{CLEAN} Number {at}." for at in range(count)]
+    (folder / "a.jsonl").write_bytes(records(texts[: count // 2], domain="en"))
+    (folder / "b.jsonl").write_bytes(records(texts[count // 2 :], domain="en"))
+
+
+def test_any_number_of_workers_gives_the_same_lines_in_the_input_s_order(verdicts, tmp_path):
+    many(tmp_path)
+    assert verdicts(tmp_path, "--workers", 1)[1] == verdicts(tmp_path, "--workers", 2)[1]
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.3, 0.9])
+def test_a_lint_that_was_killed_goes_on_and_leaves_the_same_files(lint, tmp_path, cut):
+    many(tmp_path)
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    lint(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--out", whole)
+    lint(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--out", torn)
+    progress = json.loads((torn / "progress.json").read_text())
+    progress["done"] = False
+    (torn / "progress.json").write_text(json.dumps(progress))
+    for name in ("verdicts.jsonl", "skips.jsonl"):  # what a kill leaves behind the vouched part
+        with (torn / name).open("ab") as file:
+            file.write(b'{"half a li'[: int(12 * cut)])
+    status, _, _ = lint(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--out", torn)
+    assert status == 1
+    for name in ("verdicts.jsonl", "skips.jsonl"):
+        assert (torn / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_corpus_that_changed_is_refused_not_mixed(capsys, lint, tmp_path):
+    many(tmp_path)
+    lint(tmp_path / "a.jsonl", "--out", tmp_path / "out")
+    (tmp_path / "a.jsonl").write_bytes(records([CLEAN]))
+    status, _, error = lint(tmp_path / "a.jsonl", "--out", tmp_path / "out")
+    assert status == 2
+    assert "a.jsonl" in error
+
+
+def test_the_skip_list_tells_a_feed_what_to_leave_out(lint, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(records([CLEAN, BLANK, CLEAN]))
+    lint(path, "--out", tmp_path / "out")
+    skips = SkipList.load(tmp_path / "out")
+    assert skips.excludes(str(path), "doc-1")
+    assert not skips.excludes(str(path), "doc-2")
+    assert skips.numbers(str(path)) == (2,)
+    places = [
+        Place(first=10 * at, end=10 * at + 10, source=str(path), document=f"doc-{at}")
+        for at in range(3)
+    ]
+    assert draws_left_out(skips, places) == ((10, 20),)
+
+
+def test_a_list_whose_lint_has_not_ended_is_refused(lint, tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(records([BLANK]))
+    lint(tmp_path / "a.jsonl", "--out", tmp_path / "out")
+    path = tmp_path / "out" / "progress.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"done": False}))
+    with pytest.raises(FeedError, match="has not ended"):
+        SkipList.load(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("torn.jsonl.gz", gzip.compress(records([CLEAN] * 50))[:60]),
+        ("set.idx", b"MMIDIDX\x00\x00" + b"\x01"),
+        ("shard.00000.mds", b"\xff\xff\xff\x7f broken"),
+        ("a.parquet", b"PAR1 broken PAR1"),
+        ("odd.jsonl", b'{"text": 5}\n{"no": "text"}\nnot json\n'),
+    ],
+)
+def test_a_broken_file_is_named_and_the_others_are_read(verdicts, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "whole.jsonl").write_bytes(records([CLEAN]))
+    status, found, error = verdicts(tmp_path / name, tmp_path / "whole.jsonl")
+    assert status == 2
+    assert name in error
+    assert any(one["source"].endswith("whole.jsonl:1") for one in found)
+
+
+def test_text_that_is_not_utf8_is_linted_and_remarked(verdicts, tmp_path):
+    (tmp_path / "a.txt").write_bytes("训练开始之前，随机抽样。".encode("gbk") * 8)
+    _, found, error = verdicts(tmp_path / "a.txt")
+    assert found[0]["class"] == "garbled"
+    assert "not UTF-8" in error
+
+
+@pytest.mark.parametrize("path", ["nothing-here.jsonl", "empty"])
+def test_nothing_to_read_is_an_error_that_says_so(lint, tmp_path, path):
+    (tmp_path / "empty").mkdir()
+    status, _, error = lint(tmp_path / path)
+    assert status == 2
+    assert path in error
+
+
+def test_the_report_shows_classes_sources_and_hidden_characters(lint, tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(records([CLEAN, "\x00\u202e\x01\x02 abc" * 40]))
+    status, out, _ = lint(tmp_path / "a.jsonl")
+    assert status == 1
+    assert "garbled" in out
+    assert "a.jsonl" in out
+    assert "\u202e" not in out
+    assert "\x00" not in out
+
+
+def test_workers_below_one_are_refused(lint, tmp_path):
+    (tmp_path / "a.txt").write_text(CLEAN)
+    status, _, error = lint(tmp_path / "a.txt", "--workers", 0)
+    assert status == 2
+    assert "--workers" in error
+
+
+def test_errors_of_a_corpus_are_errors_of_the_package():
+    assert issubclass(CorpusError, Exception)

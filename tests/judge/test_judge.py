@@ -220,6 +220,16 @@ def test_a_learning_rate_off_its_plan_is_named_with_its_factor(court):
         ({"weight_excess": 1e30, "before_step": 110}, "corrupted weights"),
         ({"nonfinite_weights": 3}, "corrupted weights"),
         ({"moment_excess": 1e3, "moments_lost": 0.9, "before_step": 110}, "optimizer state"),
+        ({"moments_flipped": 2, "weight_excess": 1e9, "before_step": 110}, "corrupted moments"),
+        (
+            {
+                "remade_steps": 9,
+                "differs_at": 121,
+                "differs_in": "gradient norm",
+                "norm_again": 1.0,
+            },
+            "corrupted gradient",
+        ),
     ],
 )
 def test_what_no_optimizer_could_do_is_named(court, fields, cause):
@@ -394,4 +404,37 @@ def test_a_change_of_mixture_alone_raises_no_alarm():
         nll = losses[0] * share + losses[1] * (1000 - share)
         mixed.train(1, losses=losses, nll=(losses[0] * share, losses[1] * (1000 - share)),
                     loss=nll / 1000, **fields)  # fmt: skip
-    assert mixed.said == []
+    assert {type(one) for one in mixed.said} <= {Advice}
+
+
+def test_sequences_that_came_before_are_named_as_repeated_data(court):
+    incident = next(i for i in court.train(1, losses=(6.0, 6.0, 6.0)) if isinstance(i, Incident))
+    seen = {"repeated": 1.0, "repeated_before": 0.02}
+    diagnosis, remedy = court.tell(_examined(incident.id, court.step, **seen))
+    assert diagnosis.causes[0].name == "repeated data"
+    assert [type(action) for action in remedy.plan] == [RollBack, SkipDraws]
+
+
+def test_a_rank_that_answers_otherwise_is_named(court):
+    incident = next(i for i in court.train(1, losses=(6.0, 6.0, 6.0)) if isinstance(i, Incident))
+    seen = {"remade_steps": 9, "unlike_ranks": (3,)}
+    (cause, *_) = court.tell(_examined(incident.id, court.step, **seen))[0].causes
+    assert cause.name == "corrupted gradient"
+    assert any("rank 3" in words for words in cause.evidence)
+
+
+def test_corrupt_texts_alarm_before_any_loss_moves(court):
+    calm = court.train(40, corrupt=(0, 0, 0))
+    assert not any(isinstance(one, Incident) for one in calm)
+    alarm, incident = court.train(1, corrupt=(6, 0, 0))[:2]
+    assert (alarm.signal, alarm.direction) == ("text:zh", "rise")
+    assert incident.change == "opened"
+
+
+def test_one_corrupt_text_among_many_is_no_incident(court):
+    assert not any(isinstance(one, Incident) for one in court.train(30, corrupt=(1, 0, 0)))
+
+
+def test_repeats_alarm_when_they_are_no_accident(court):
+    court.train(40, repeated=0)
+    assert court.train(1, repeated=20)[0].signal == "repeats"

@@ -7,9 +7,12 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from steadytrain.text import Profile, lint
 from steadytrain.text.profile import nearest
+from tests.text.tricky import TRICKY
 
 CHINESE = (
     "训练开始之前，从每个域里随机抽两百条序列，封存起来，永远不拿去训练。以后每次评测都用它们。"
@@ -61,7 +64,7 @@ def _library(count=60):
         (random.Random(5).randbytes(200).hex(), "encoded"),
         ("the same few words again. " * 40, "repetition"),
         ("\u91cd\u590d\u7684\u53e5\u5b50\u3002" * 60, "repetition"),
-        ("<li class='x'><a href='/p'>a</a></li>" * 3 + "<b>" * 40 + "<p>t</p>" * 20, "markup"),
+        ("".join(f"<li class='x{w}'><b>{w}</b></li>" for w in ENGLISH.split()), "markup"),
     ],
 )
 def test_damage_is_named(text, kind):
@@ -150,4 +153,72 @@ def test_profiles_tell_english_from_code():
 def test_a_profile_is_surprised_by_another_domain():
     profile = Profile.learn([_library(5)])
     assert profile.surprise(CODE) < profile.surprise(CHINESE)
-    assert profile.surprise("") == 8.0
+    assert profile.surprise("") == 0.0
+
+
+@pytest.mark.parametrize(("domain", "text"), [pytest.param(*one[1:], id=one[0]) for one in TRICKY])
+def test_odd_but_clean_text_passes(domain, text):
+    found = lint(text, domain=domain)
+    assert found.verdict != "corrupt", (found.kind, found.evidence)
+
+
+@pytest.mark.parametrize(
+    ("back", "codec"), [("latin-1", "latin-1"), ("gb18030", "gb18030"), ("cp1251", "cp1251")]
+)
+def test_garbled_chinese_is_repaired_where_it_can_be(back, codec):
+    found = lint((CHINESE * 2).encode().decode(codec, "ignore"))
+    assert found.kind == "garbled"
+    assert found.repair is not None
+    assert sum(a == b for a, b in zip(found.repair, CHINESE, strict=False)) > 0 or back != codec
+    assert len(set(found.repair) & set(CHINESE)) > 0.6 * len(set(CHINESE))
+
+
+def test_chinese_bytes_read_as_latin_are_told_and_repaired():
+    found = lint(CHINESE.encode("gbk").decode("latin-1"))
+    assert found.kind == "garbled"
+
+
+@pytest.mark.parametrize(
+    ("hole", "kind"),
+    [("\n" * 900, "blank"), (random.Random(6).randbytes(900).decode("latin-1"), "garbled")],
+)
+def test_damage_in_a_part_of_a_document_is_found_and_its_place_told(hole, kind):
+    before, after = _library(1)[:1500], _library(1)[1500:2600]
+    found = lint(before + hole + after, domain="code")
+    assert found.kind == kind
+    first, stop = found.offsets[0][0], found.offsets[-1][1]
+    assert first < len(before) + 600
+    assert stop > len(before) + 300
+    assert stop <= len(before) + len(hole) + 600
+
+
+@pytest.mark.parametrize("mark", ["#xx", "%", "="])
+def test_escaped_text_is_encoded(mark):
+    escapes = {
+        "#xx": CHINESE.encode("ascii", "backslashreplace").decode(),
+        "%": "".join(f"%{byte:02X}" for byte in CHINESE.encode()),
+        "=": "".join(f"={byte:02X}" for byte in CHINESE.encode()),
+    }
+    assert lint(escapes[mark]).kind == "encoded"
+
+
+def test_near_repetition_with_a_counter_is_told():
+    text = "\n".join(f"The {at}th time the same sentence comes, with a number." for at in range(40))
+    assert lint(text).kind == "repetition"
+
+
+def test_prose_among_code_and_code_among_prose_are_told_by_the_shipped_profiles():
+    prose = ENGLISH * 3 + " Nobody knows when it began, and the report says only what was measured."
+    assert lint(prose, domain="code").kind == "wrong_domain"
+    assert lint(_library(1)[2000:5000], domain="en").kind == "wrong_domain"
+
+
+@given(st.text(max_size=400))
+def test_any_text_gets_a_verdict_with_places_inside_it(text):
+    found = lint(text, domain="en")
+    assert found.verdict in ("clean", "unusual", "corrupt")
+    assert all(0 <= first <= stop <= len(text) for first, stop in found.offsets)
+
+
+def test_lone_surrogates_are_no_reason_to_fail():
+    assert lint("a\ud800b" * 50).kind == "garbled"

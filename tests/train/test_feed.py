@@ -1,10 +1,16 @@
 """A data order that rewinds and skips by absolute draw."""
 
+import copy
+
 import pytest
 import torch
 
+from steadytrain import journal
 from steadytrain.errors import FeedError, SettingError
-from steadytrain.train import Feed
+from steadytrain.events import StepRecord
+from steadytrain.train import Feed, Session
+from steadytrain.train.feed import Segment
+from steadytrain.train.losses import segment_sums
 from tests import rig
 
 
@@ -78,3 +84,43 @@ def test_a_draw_before_the_beginning_is_refused():
 def test_an_empty_update_is_refused():
     with pytest.raises(SettingError, match="make an empty update.*batch_size=32"):
         feed(batch_size=0)
+
+
+class Packed(rig.Words):
+    """Each sequence holds a part of both domains; the second document begins at token 20."""
+
+    def block(self, draw):
+        piece = super().block(draw)
+        packed = copy.copy(piece)
+        other = 1 - piece.domain
+        object.__setattr__(packed, "segments", (
+            Segment(begin=0, domain=piece.domain, source=f"a:{draw}", num_bytes=20),
+            Segment(begin=20, domain=other, source=f"b:{draw}", num_bytes=44),
+        ))  # fmt: skip
+        return packed
+
+
+def test_a_packed_sequence_is_credited_to_the_domains_of_its_documents():
+    batch = Feed(Packed(), batch_size=2).batch((0, 1))
+    assert batch.segment_BT[0].tolist() == [0] * 19 + [1] * (rig.CONTEXT - 19)
+    assert batch.domain_BS.tolist() == [[0, 1], [1, 0]]
+    nll = torch.rand(2, rig.CONTEXT)
+    sums, tokens = segment_sums(nll, batch.counted_BT, batch.segment_BT, segments=2)
+    assert tokens.tolist() == [[19, 45], [19, 45]]
+    assert sums[0].tolist() == pytest.approx([nll[0, :19].sum().item(), nll[0, 19:].sum().item()])
+
+
+def test_a_run_on_packed_sequences_records_tokens_by_document(tmp_path):
+    from_packed = Feed(Packed(), batch_size=4)
+    model, optimizer, _ = rig.session(tmp_path / "unused", steps=4)
+    with Session(
+        model, optimizer, from_packed, home=tmp_path / "r", steps=3, say=lambda _: None
+    ) as run:
+        for batch in run:
+            run.backward(model(batch.tokens_BT), batch)
+            run.step()
+    record = next(one for one in journal.load(tmp_path / "r") if isinstance(one, StepRecord))
+    assert record.tokens == (2 * 19 + 2 * 45, 2 * 45 + 2 * 19)
+    assert record.sequences == (4, 4)
+    assert record.bytes == (128, 128)
+    assert sum(record.nll) == pytest.approx(record.loss * 256, rel=1e-6)

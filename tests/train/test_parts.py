@@ -95,13 +95,27 @@ def test_the_gate_lets_pass_what_is_finite_and_within_the_limits(loss, norm, com
 
 
 def test_clipping_is_that_of_torch():
-    ours = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
-    for parameter in ours:
-        parameter.grad = torch.full((3,), 2.0)
-    norm = gradients.total_norm(ours)
-    assert norm.item() == pytest.approx(math.sqrt(24))
-    gradients.clip(ours, norm, max_norm=1.0)
-    assert gradients.total_norm(ours).item() == pytest.approx(1.0, rel=1e-5)
+    model = torch.nn.Linear(3, 3)
+    norms = gradients.LayerNorms(model)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 2.0)
+    norm, _ = norms.measure()
+    assert norm.item() == pytest.approx(math.sqrt(48))
+    gradients.clip(list(model.parameters()), norm, max_norm=1.0)
+    assert norms.measure()[0].item() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_each_group_of_layers_has_a_gradient_norm_of_its_own():
+    model = Transformer(Config(width=16, layers=3, heads=2), seed=0)
+    for name, parameter in model.named_parameters():
+        size = {"embed": 1.0, "blocks": 1.0 + int(name.split(".")[1]) if "blocks" in name else 0.0}
+        parameter.grad = torch.zeros_like(parameter)
+        parameter.grad.view(-1)[0] = size.get(name.split(".")[0], 0.0)
+    total, groups = gradients.LayerNorms(model).measure()
+    per_block = sum(name.startswith("blocks.0.") for name, _ in model.named_parameters())
+    expected = [1.0, *[depth * math.sqrt(per_block) for depth in (1, 2, 3)], 0.0]
+    assert groups.tolist() == pytest.approx(expected, rel=1e-6)
+    assert total.item() == pytest.approx(math.hypot(*expected), rel=1e-6)
 
 
 def test_shallow_parameters_are_the_embedding_and_the_lowest_block():

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from steadytrain.judge.detectors import Score, Window
-from steadytrain.signals import Observation
+from steadytrain.signals import Observation, Signal
 from steadytrain.stats.blocks import GRAIN
 
 Kind = Literal[
@@ -73,7 +73,8 @@ def follow(
     if score.alarms:
         episode = _grow(episode, observation, score, step=step, row=row)
     if score.is_shift:
-        return _with(episode, kind="level shift", end="new level")
+        kind = episode.kind if episode.kind == "stalled" else "level shift"
+        return _with(episode, kind=kind, end="new level")
     if score.fate == "forced":
         return _with(episode, end="new level")
     # A vote is not known to the window, so the calm after it is counted here.
@@ -82,14 +83,23 @@ def follow(
     return episode
 
 
-def heard_alone(seen: Observation, score: Score, was: Episode | None) -> Score:
-    """The score, unless its alarm is too small to count for this kind of signal by itself."""
-    if seen.signal.is_loss or not score.alarms or was is not None:
+def heard_alone(seen: Observation, score: Score, was: Episode | None, *, was_open: bool) -> Score:
+    """The score, unless its alarm is too small to count for this kind of signal by itself.
+
+    Args:
+        was_open: the signal's window had rung shortly before this point.
+    """
+    if was is not None:
         return score
+    if not score.alarms:
+        # That a run became faster is no trouble.
+        return score if seen.signal.is_sickness else _with(score, is_shift=False)
+    is_lone = seen.signal.is_thin and score.clock == "point" and not was_open
+    if seen.signal.is_loss:
+        return _with(score, alarms=False) if is_lone else score
     if not math.isfinite(seen.value):
         return score
-    alone = seen.signal.alone
-    if alone is not None and abs(seen.value - score.expected) >= alone:
+    if abs(seen.value - score.expected) >= seen.signal.alone and not is_lone:
         return score
     return _with(score, alarms=False, is_shift=False)
 
@@ -97,7 +107,7 @@ def heard_alone(seen: Observation, score: Score, was: Episode | None) -> Score:
 def _begin(observation: Observation, score: Score, *, onset: int, step: int, row: int) -> Episode:
     return Episode(
         signal=observation.name,
-        kind="level shift" if score.is_shift else _first_name(score),
+        kind="level shift" if score.is_shift else _first_name(score, observation.signal),
         onset=onset,
         first=step,
         last=step,
@@ -112,9 +122,11 @@ def _begin(observation: Observation, score: Score, *, onset: int, step: int, row
     )
 
 
-def _first_name(score: Score) -> Kind:
+def _first_name(score: Score, signal: Signal) -> Kind:
     if score.direction == "not finite":
         return "not finite"
+    if not signal.is_sickness:
+        return "stalled"
     if score.clock in ("eight", "thirty-two", "slow"):
         return "slow divergence"
     return "drop" if score.direction == "drop" else "outlier batch"
@@ -124,7 +136,7 @@ def _grow(
     episode: Episode, observation: Observation, score: Score, *, step: int, row: int
 ) -> Episode:
     kind = episode.kind
-    name = _first_name(score)
+    name = _first_name(score, observation.signal)
     if name == "not finite":
         kind = "not finite"
     elif kind in ("outlier batch", "slow divergence") and name == "outlier batch":

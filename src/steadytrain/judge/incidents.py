@@ -1,13 +1,23 @@
 """Alarms that belong together: a case that opens, grows, is treated, and closes."""
 
-from collections.abc import Iterable
-from typing import Literal
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 
-from steadytrain.events import Alarm, Incident
+from steadytrain.events import Advice, Alarm, Incident, OptimizerSettings, StepRecord
+from steadytrain.judge.detectors import Score
+from steadytrain.judge.evidence import LR_TOLERANCE
+from steadytrain.signals import Observation, lr_ratio
 
 Phase = Literal["examining", "treating", "verifying", "watching", "waiting"]
+
+
+_TELLING = ("loss", "text:", "repeats", "optimizer:", "lr ratio")
+
+RARE = 1e-6
+"""Chance per step and domain that so many sequences are corrupt by accident."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +52,129 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str | None = None
     healed_after: int | None = None
     good_steps: int = 0
+
+
+def alarms_of(
+    record: StepRecord, observations: tuple[Observation, ...], scores: tuple[Score, ...]
+) -> tuple[Alarm, ...]:
+    """The alarms of one step's signals that tell of sickness."""
+    return tuple(
+        alarm_of(record, seen, score, score.direction)
+        for seen, score in zip(observations, scores, strict=True)
+        if score.alarms and seen.signal.is_sickness
+    )
+
+
+def alarm_of(record: StepRecord, seen: Observation, score: Score, direction: Any) -> Alarm:
+    """An alarm in the units that people read."""
+    return Alarm(
+        attempt=record.attempt,
+        step=record.step,
+        signal=seen.name,
+        direction=direction,
+        value=seen.signal.natural(seen.value),
+        expected=seen.signal.natural(score.expected),
+        score=score.distance,
+    )
+
+
+def rate_alarms(record: StepRecord) -> tuple[Alarm, ...]:
+    """An alarm if the optimizer used another learning rate than was planned."""
+    ratio = lr_ratio(record)
+    if ratio is None or 1 / LR_TOLERANCE <= ratio <= LR_TOLERANCE:
+        return ()
+    return (
+        Alarm(
+            attempt=record.attempt, step=record.step, signal="lr ratio", direction="changed",
+            value=ratio, expected=1.0, score=math.inf,
+        ),
+    )  # fmt: skip
+
+
+def text_alarms(
+    record: StepRecord, domains: Sequence[str], rates: Sequence[float]
+) -> tuple[Alarm, ...]:
+    """An alarm for each domain with far more corrupt sequences in this step than as a rule."""
+    found = []
+    for at, (count, rate) in enumerate(zip(record.corrupt, rates, strict=True)):
+        usual = rate * record.sequences[at]
+        if count >= 2 and _chance_of(count, usual) < RARE:
+            found.append(
+                Alarm(
+                    attempt=record.attempt, step=record.step, signal=f"text:{domains[at]}",
+                    direction="rise", value=count / record.sequences[at], expected=rate,
+                    score=(count - usual) / math.sqrt(usual),
+                )
+            )  # fmt: skip
+    return tuple(found)
+
+
+def repeat_alarms(record: StepRecord, rate: float) -> tuple[Alarm, ...]:
+    """An alarm if far more sequences than as a rule stood in the steps before."""
+    total = sum(record.sequences)
+    usual = rate * total
+    if record.repeated < 3 or _chance_of(record.repeated, usual) >= RARE:
+        return ()
+    return (
+        Alarm(
+            attempt=record.attempt, step=record.step, signal="repeats", direction="rise",
+            value=record.repeated / total, expected=rate,
+            score=(record.repeated - usual) / math.sqrt(usual),
+        ),
+    )  # fmt: skip
+
+
+def _chance_of(count: int, usual: float) -> float:
+    """Chance that a Poisson number of this mean is so large or larger."""
+    term = below = math.exp(-usual)
+    for number in range(1, count):
+        term *= usual / number
+        below += term
+    return max(0.0, 1.0 - below)
+
+
+def tells_more(alarms: tuple[Alarm, ...]) -> bool:
+    """Whether these alarms call for another look at a case that is only watched: a loss, or what
+    was read or measured for certain."""
+    return any(alarm.signal.startswith(_TELLING) for alarm in alarms)
+
+
+def changed_settings(
+    known: Mapping[str, float], now: Mapping[str, float]
+) -> dict[str, tuple[float, float]]:
+    """Settings that are not what they were: name -> (before, after)."""
+    return {
+        name: (known[name], value)
+        for name, value in now.items()
+        if name in known and not math.isclose(known[name], value, rel_tol=1e-6)
+    }
+
+
+def settings_alarms(
+    event: OptimizerSettings, changed: Mapping[str, tuple[float, float]]
+) -> tuple[Alarm, ...]:
+    """An alarm for each setting that changed by itself."""
+    return tuple(
+        Alarm(
+            attempt=event.attempt, step=event.step, signal=f"optimizer:{name}",
+            direction="changed", value=after, expected=before, score=math.inf,
+        )
+        for name, (before, after) in changed.items()
+    )  # fmt: skip
+
+
+def opens_case(observations: tuple[Observation, ...], scores: tuple[Score, ...]) -> bool:
+    """Whether this step's alarms make an incident: one loss, one very far signal, or two kinds."""
+    kinds = set()
+    for seen, score in zip(observations, scores, strict=True):
+        if not score.alarms or not seen.signal.is_sickness:
+            continue
+        if not math.isfinite(seen.value):
+            return True
+        if abs(seen.value - score.expected) >= seen.signal.alone:
+            return True
+        kinds.add(seen.name.partition(":")[0])
+    return len(kinds) > 1
 
 
 def find_onset(
@@ -104,6 +237,17 @@ def grow_case(case: Case, alarms: tuple[Alarm, ...], loss: float | None) -> Case
         directions=_distinct((*case.directions, *(alarm.direction for alarm in alarms))),
         score=max((case.score, *(alarm.score for alarm in alarms)), key=abs),
         peak=peak,
+    )
+
+
+def mixture_advice(moved: tuple[str, float, float], step: int) -> Advice:
+    """What is said of a mixture that changed: the domain, its share before and after."""
+    name, before, after = moved
+    return Advice(
+        topic="mixture",
+        text=f"Shortly before step {step} the share of {name} in the tokens went from "
+        f"{before:.0%} to {after:.0%}. The losses of the domains are judged one by one, so this is "
+        "no incident by itself.",
     )
 
 

@@ -24,6 +24,7 @@ from steadytrain.events import (
     Diagnosis,
     Event,
     Judgment,
+    OptimizerSettings,
     Outcome,
     Remedy,
     RemedyDone,
@@ -31,33 +32,50 @@ from steadytrain.events import (
     RunBegan,
     StepRecord,
 )
+from steadytrain.judge import damage
 from steadytrain.judge.clocks import Clocks
 from steadytrain.judge.detectors import Score, Window
-from steadytrain.judge.diagnosis import Evidence, diagnose
-from steadytrain.judge.incidents import Case, announce, find_onset, grow_case, open_case
+from steadytrain.judge.diagnosis import diagnose
+from steadytrain.judge.evidence import Evidence
+from steadytrain.judge.incidents import (
+    Case,
+    alarm_of,
+    alarms_of,
+    announce,
+    changed_settings,
+    find_onset,
+    grow_case,
+    mixture_advice,
+    open_case,
+    opens_case,
+    rate_alarms,
+    repeat_alarms,
+    settings_alarms,
+    tells_more,
+    text_alarms,
+)
 from steadytrain.judge.ladder import Ladder, Place
 from steadytrain.judge.outcome import Verification
+from steadytrain.judge.seen import (
+    MIXTURE_AFTER,
+    Seen,
+    corrupt_rate,
+    farness,
+    layer_ratios,
+    lr_jump,
+    mixture_of,
+    remember,
+    repeated_rate,
+)
 from steadytrain.judge.votes import foretell, vote
 from steadytrain.ranges import Ranges, overlaps
-from steadytrain.signals import Observation, lr_ratio, observe
+from steadytrain.signals import Observation, observe
 
 RECENT = 64
 """Steps remembered one by one: more than any onset or evidence reaches back. [steps]"""
 
 LAG = 2
 """A record of step k is read while step k + 1 runs, and all ranks hear of it before k + 2."""
-
-
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of one judged step."""
-
-    step: int
-    draw: int
-    draw_end: int
-    loss: float
-    committed: bool
-    lr_ratio: float | None
-    in_band: bool
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,10 +102,14 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         step: last step judged on the present trajectory. Earlier ones are repeats.
         healthy_until: checkpoints up to this step are known to be good.
+        mixture_told: step at which a change of the mixture was said last.
+        optimizer: settings that the run began with.
+        changed_settings: name -> (what it was, what it became) in the open case.
         plan_rolls_back: for the remedy under way, the step to return to.
     """
 
     domains: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
     draws_per_step: int = 1
     attempt: int = 0
     step: int = 0
@@ -100,6 +122,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     num_remedies: int = 0
     num_rollbacks: int = 0
     slow_steps: int = 0
+    mixture_told: int = 0
+    optimizer: dict[str, float] = {}
+    changed_settings: dict[str, tuple[float, float]] = {}
     healthy_until: int = 0
     plan_rolls_back: int | None = None
     advised: tuple[str, ...] = ()
@@ -151,6 +176,8 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
                 return _with(state, attempt=event.attempt), ()
             case StepRecord():
                 return self._step(state, event)
+            case OptimizerSettings():
+                return self._compare_settings(state, event)
             case BatchExamined():
                 return self._examine(state, event)
             case RemedyDone():
@@ -173,7 +200,12 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _begin(self, state: State, event: RunBegan) -> Conclusion:
-        begun = _with(state, domains=event.domains, draws_per_step=event.draws_per_step)
+        begun = _with(
+            state,
+            domains=event.domains,
+            layers=event.layers,
+            draws_per_step=event.draws_per_step,
+        )
         if len(event.domains) > 1 or "domains" in state.advised:
             return begun, ()
         advice = Advice(
@@ -183,40 +215,66 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         )
         return _with(begun, advised=(*state.advised, "domains")), (advice,)
 
+    def _compare_settings(self, state: State, event: OptimizerSettings) -> Conclusion:
+        """A setting of the optimizer that changed by itself is an incident before any curve moves:
+        a restore with the wrong betas or epsilon shows in no loss for hundreds of steps."""
+        known = state.optimizer
+        changed = changed_settings(known, event.settings)
+        if not changed:
+            return _with(state, optimizer=known or event.settings, changed_settings={}), ()
+        alarms = settings_alarms(event, changed)
+        state = _with(state, changed_settings=changed)
+        if state.case is not None:
+            case = grow_case(state.case, alarms, None)
+            return _with(state, case=case), alarms
+        number = state.num_incidents + 1
+        case, incident = open_case(
+            number, alarms, onset=event.step, examine_at=event.step + LAG, loss=None
+        )
+        return _with(state, case=case, num_incidents=number), (*alarms, incident)
+
     def _step(self, state: State, record: StepRecord) -> Conclusion:
         if record.step <= state.step:
             return self._repeat(state, record)
         observations = foretell(
-            observe(record, state.domains), state.windows, self.detector, record.step
+            observe(record, state.domains, state.layers), state.windows, self.detector, record.step
         )
         scores = tuple(self._score(state, record.step, seen) for seen in observations)
         voted = vote(observations, scores, state.windows)
-        alarms = _alarms(record, observations, voted)
-        opens = _opens(observations, voted)
+        rates = [corrupt_rate(state.recent, at) for at in range(len(record.corrupt))]
+        strange = (
+            *rate_alarms(record),
+            *text_alarms(record, state.domains, rates),
+            *repeat_alarms(record, repeated_rate(state.recent)),
+        )
+        alarms = (*alarms_of(record, observations, voted), *strange)
+        opens = bool(strange) or opens_case(observations, voted)
         learns = record.committed and _is_calm(state.case, opens=opens)
         settle = self.detector.learn if learns else self.detector.note
         windows = dict(state.windows)
         for seen, score in zip(observations, scores, strict=True):
             window = windows.get(seen.name) or self.detector.init(seen)
             windows[seen.name] = settle(window, record.step, seen, score=score)
-        remembered = Seen(
-            step=record.step,
-            draw=record.draw,
-            draw_end=record.draw_end,
-            loss=record.loss,
-            committed=record.committed,
-            lr_ratio=lr_ratio(record),
-            in_band=not opens,
-        )
         state = _with(
             state,
             step=record.step,
             windows=windows,
-            recent=(*state.recent, remembered)[-RECENT:],
+            recent=(*state.recent, remember(record, in_band=not opens))[-RECENT:],
         )
         state, told = self._speed(state, record, observations, scores)
         state, judgments = self._case(state, record, alarms if opens else ())
-        return self._label(state), (*told, *judgments)
+        state, moved = self._note_mixture(state)
+        return self._label(state), (*told, *judgments, *moved)
+
+    def _note_mixture(self, state: State) -> Conclusion:
+        """Say once that the shares of the domains moved: no incident, but a reason for much."""
+        if state.step < state.mixture_told + RECENT or len(state.recent) < RECENT:
+            return state, ()
+        before, after = list(state.recent[:-MIXTURE_AFTER]), list(state.recent[-MIXTURE_AFTER:])
+        moved = mixture_of(state.domains, before, after, draws_per_step=state.draws_per_step)
+        if moved is None:
+            return state, ()
+        return _with(state, mixture_told=state.step), (mixture_advice(moved, state.step),)
 
     def _case(self, state: State, record: StepRecord, alarms: tuple[Alarm, ...]) -> Conclusion:
         """Open, grow, verify or close the case in the light of one more step."""
@@ -257,7 +315,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         record: StepRecord,
         loss: float | None,
     ) -> Conclusion:
-        if case.phase == "watching" and alarms and not _has_loss(alarms):
+        if case.phase == "watching" and alarms and not tells_more(alarms):
             # Looked at already, and no loss is up: it will calm down or become the baseline.
             return _with(state, case=msgspec.structs.replace(case, good_steps=0)), ()
         good = case.good_steps + (record.committed and not alarms)
@@ -324,23 +382,29 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         assert case is not None
         around = [seen for seen in state.recent if seen.step >= case.onset - 2]
         ratios = [(seen.lr_ratio, seen.step) for seen in around if seen.lr_ratio is not None]
-        ratio, ratio_step = max(ratios, key=lambda one: _farness(one[0]), default=(None, None))
+        ratio, ratio_step = max(ratios, key=lambda one: farness(one[0]), default=(None, None))
+        settled = [seen for seen in state.recent if seen.step < case.onset]
         recovered = bool(state.recent) and all(seen.in_band for seen in state.recent[-1:])
-        causes = diagnose(
-            Evidence(
-                onset=case.onset,
-                step=state.step,
-                directions=case.directions,
-                signals=case.signals,
-                domains=state.domains,
-                lr_ratio=ratio,
-                lr_step=ratio_step,
-                has_recovered=recovered,
-                landed=_landed(state, case.onset),
-                loss_is_finite=all(math.isfinite(seen.loss) for seen in around),
-                examined=examined,
-            )
+        evidence = Evidence(
+            onset=case.onset,
+            step=state.step,
+            directions=case.directions,
+            signals=case.signals,
+            domains=state.domains,
+            lr_ratio=ratio,
+            lr_step=ratio_step,
+            has_recovered=recovered,
+            landed=_landed(state, case.onset),
+            loss_is_finite=all(math.isfinite(seen.loss) for seen in around),
+            examined=examined,
+            lr_jump=lr_jump(around),
+            changed_settings=state.changed_settings,
+            layer_ratios=layer_ratios(state.layers, settled, around[2:]),
+            mixture=mixture_of(
+                state.domains, settled, around[2:], draws_per_step=state.draws_per_step
+            ),
         )
+        causes = diagnose(evidence, damage.ask(evidence))
         diagnosis = Diagnosis(incident=case.id, step=state.step, causes=causes)
         cause = causes[0].name
         place = self._place(state, case, cause, examined, recovered=recovered)
@@ -412,6 +476,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
             window=window,
             landed=_landed(state, case.onset),
             recovered=recovered,
+            is_felt=any(not name.startswith(("text:", "repeats")) for name in case.signals),
             is_harmed=any(name.startswith("loss") for name in case.signals)
             and "rise" in case.directions,
             rollbacks=state.num_rollbacks,
@@ -475,7 +540,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
             slow = state.slow_steps + 1 if is_slow else 0
             state = _with(state, slow_steps=slow)
             if slow == self.stalled_steps:
-                return state, (_alarm(record, seen, score, "stalled"),)
+                return state, (alarm_of(record, seen, score, "stalled"),)
         return state, ()
 
     def _score(self, state: State, step: int, seen: Observation) -> Score:
@@ -483,7 +548,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         return self.detector.score(window, step, seen)
 
     def _onset(self, state: State, step: int, alarms: tuple[Alarm, ...]) -> int:
-        windows = [state.windows[alarm.signal] for alarm in alarms]
+        windows = [state.windows[one.signal] for one in alarms if one.signal in state.windows]
         histories = tuple((one.recent_steps, one.recent_distances) for one in windows)
         return find_onset(histories, step, near=self.near, reach=self.reach)
 
@@ -540,58 +605,10 @@ def _is_calm(case: Case | None, *, opens: bool) -> bool:
     return case.phase in ("watching", "waiting")
 
 
-def _alarms(
-    record: StepRecord, observations: tuple[Observation, ...], scores: tuple[Score, ...]
-) -> tuple[Alarm, ...]:
-    return tuple(
-        _alarm(record, seen, score, score.direction)
-        for seen, score in zip(observations, scores, strict=True)
-        if score.alarms and seen.signal.alone is not None
-    )
-
-
-def _alarm(record: StepRecord, seen: Observation, score: Score, direction: Any) -> Alarm:
-    return Alarm(
-        attempt=record.attempt,
-        step=record.step,
-        signal=seen.name,
-        direction=direction,
-        value=seen.signal.natural(seen.value),
-        expected=seen.signal.natural(score.expected),
-        score=score.distance,
-    )
-
-
-def _opens(observations: tuple[Observation, ...], scores: tuple[Score, ...]) -> bool:
-    """Whether this step's alarms make an incident: one loss, one very far signal, or two kinds."""
-    kinds = set()
-    for seen, score in zip(observations, scores, strict=True):
-        if not score.alarms or seen.signal.alone is None:
-            continue
-        if not math.isfinite(seen.value):
-            return True
-        if abs(seen.value - score.expected) >= seen.signal.alone:
-            return True
-        kinds.add(seen.name)
-    return len(kinds) > 1
-
-
-def _has_loss(alarms: tuple[Alarm, ...]) -> bool:
-    return any(alarm.signal.startswith("loss") for alarm in alarms)
-
-
 def _landed(state: State, onset: int) -> bool:
     """Whether an update that looks affected changed the weights."""
     affected = (seen for seen in state.recent if seen.step >= onset)
     return any(seen.committed and not seen.in_band for seen in affected)
-
-
-def _farness(ratio: float | None) -> float:
-    if ratio is None:
-        return -1.0
-    if not math.isfinite(ratio) or ratio <= 0:
-        return math.inf
-    return abs(math.log(ratio))
 
 
 def _same(one: float, other: float) -> bool:

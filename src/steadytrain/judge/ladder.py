@@ -4,12 +4,19 @@ import msgspec
 
 from steadytrain.causes import (
     BAD_TEXT,
+    CORRUPTED_GRADIENT,
+    CORRUPTED_MOMENTS,
     CORRUPTED_WEIGHTS,
+    EPSILON,
     HARD_BATCH,
     LEARNING_RATE,
+    LOGIT_GROWTH,
+    MIXTURE,
     NOT_KNOWN,
     OPTIMIZER_STATE,
     OVERFLOW,
+    REPEATED_DATA,
+    SHALLOW_GRADIENTS,
 )
 from steadytrain.events import (
     AskPerson,
@@ -38,6 +45,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         window: draws of all steps from the onset to `due`.
         landed: whether an affected update landed.
         recovered: the newest points are inside their bands again.
+        is_felt: a loss, norm or update moved; not only the text was read to be corrupt.
         is_harmed: a loss is up, not only a gradient norm or an update size.
         rollbacks: how many this run has had.
     """
@@ -53,6 +61,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     recovered: bool
     is_harmed: bool
     rollbacks: int
+    is_felt: bool = True
 
 
 class Ladder(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +102,20 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
             return self._for_overflow(place)
         if place.cause == LEARNING_RATE:
             return self._for_learning_rate(place)
-        if place.cause in (CORRUPTED_WEIGHTS, OPTIMIZER_STATE):
+        if place.cause in (CORRUPTED_WEIGHTS, CORRUPTED_MOMENTS, OPTIMIZER_STATE, EPSILON):
             return self._for_broken_state(place)
+        if place.cause == CORRUPTED_GRADIENT:
+            return self._for_corrupted_gradient(place)
+        if place.cause == REPEATED_DATA:
+            return self._for_repeated_data(place)
         if place.cause == HARD_BATCH:
             return (), "the batch was hard, not broken; the model is left alone"
+        if place.cause == MIXTURE:
+            return (), "another mixture is no illness; the losses of its domains are watched"
+        if place.cause == SHALLOW_GRADIENTS:
+            return self._for_shallow_gradients(place)
+        if place.cause == LOGIT_GROWTH:
+            return self._for_logit_growth(place)
         if place.cause == NOT_KNOWN and (place.recovered or not place.is_harmed):
             return (), "no harm is seen that a remedy could undo"
         return self._for_instability(place)
@@ -106,6 +125,11 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
             return (
                 (SkipDraws(ranges=place.flagged, from_step=place.due - 1),),
                 "no affected update landed, so leaving the corrupt sequences out is enough",
+            )
+        if place.rung == 0 and not place.is_felt:
+            return (
+                (SkipDraws(ranges=place.flagged, from_step=place.due - 1),),
+                "nothing but the text is odd so far: leave the rest of it out, keep the model",
             )
         start = place.onset if place.first_flagged is None else place.first_flagged
         if place.rung == 0:
@@ -149,6 +173,54 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
             return self._ask("the state stays broken after two rollbacks: suspect the hardware")
         back = self._before(place.onset, self.margin + place.rung * self.further)
         return (RollBack(to_step=back),), "return to the state before it was damaged"
+
+    def _for_corrupted_gradient(self, place: Place) -> tuple[tuple[Plan, ...], str]:
+        if place.rung == 0 and not place.landed:
+            return (
+                (SkipUpdate(step=place.onset),),
+                "the update with the wrong gradient did not land; nothing else is wrong",
+            )
+        if place.rung > 1:
+            return self._ask("gradients stay wrong after a rollback: suspect the hardware")
+        back = self._before(place.onset, self.margin)
+        return (RollBack(to_step=back),), "return to the state before the wrong gradient"
+
+    def _for_repeated_data(self, place: Place) -> tuple[tuple[Plan, ...], str]:
+        if place.rung > 1:
+            return self._ask("the data order goes on repeating itself")
+        back = self._before(place.onset, self.margin)
+        return (
+            (RollBack(to_step=back), SkipDraws(ranges=place.window, from_step=back)),
+            "return to before the repeated data and leave it out",
+        )
+
+    def _for_shallow_gradients(self, place: Place) -> tuple[tuple[Plan, ...], str]:
+        if place.rung > 0:
+            return self._for_instability(msgspec.structs.replace(place, rung=place.rung - 1))
+        from_step = place.due - 1 if not place.landed else self._before(place.onset, self.margin)
+        damp = ScaleShallowGradients(
+            alpha=self.shallow_alpha, from_step=from_step, hold_steps=self.hold_steps,
+            relax_steps=self.relax_steps,
+        )  # fmt: skip
+        if not place.landed:
+            return (
+                damp,
+            ), "no affected update landed: damp the shallow layers' gradients from now on"
+        return (
+            (RollBack(to_step=from_step), damp),
+            "return to before the outbreak and damp the shallow layers' gradients",
+        )
+
+    def _for_logit_growth(self, place: Place) -> tuple[tuple[Plan, ...], str]:
+        if place.is_harmed:
+            return self._for_instability(place)
+        if place.rung > 1:
+            return (), "the logits grow on under a z-loss, and no loss is harmed: it is watched"
+        coefficient = self.z_loss * 10**place.rung
+        return (
+            (SetZLoss(coefficient=coefficient, from_step=place.due - 1),),
+            "the loss is well, only the logits grow: hold them with a z-loss",
+        )
 
     def _for_instability(self, place: Place) -> tuple[tuple[Plan, ...], str]:
         back = self._before(place.onset, self.margin)

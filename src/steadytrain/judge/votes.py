@@ -12,9 +12,9 @@ import msgspec
 from steadytrain.judge.detectors import Detector, Score, Window
 from steadytrain.signals import Observation
 
-BACKED = 3.5
-"""A loss so far off alarms when another kind of signal rings with it. [sigmas] Source: normal noise
-is there once in 4,000 steps, and a ring of the other within `WITHIN` steps makes it rarer still."""
+BACKED = 4.0
+"""A loss so far off alarms when another kind of signal rings with it. [sigmas] Source: normal
+noise is there once in 16,000 steps, and the other must ring within `WITHIN` steps besides."""
 
 WITHIN = 4
 """Steps by which a gradient norm leads or trails its loss. Source: 1 to 4, BLOOM 176B."""
@@ -87,6 +87,6 @@ def backed(score: Score) -> Score:
 
 def is_witness(seen: Observation, score: Score, window: Window | None) -> bool:
     """Whether a signal of another kind than a loss rings, or rang within the last steps."""
-    if seen.signal.is_loss or seen.signal.alone is None:
+    if seen.signal.is_loss or not seen.signal.backs:
         return False
     return score.alarms or (window is not None and window.is_open and window.calm < WITHIN)

@@ -4,6 +4,7 @@ steadytrain run --home runs/r1 -- python -m steadytrain.lab.train --steps 800
 """
 
 import argparse
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +17,13 @@ from steadytrain.errors import SettingError
 from steadytrain.judge.judge import Judge
 from steadytrain.lab import faults
 from steadytrain.lab.model import Config, Transformer
+from steadytrain.lab.sabotage import Outbreaks, Saboteur
+from steadytrain.lab.spoiling import FaultyOrder
 from steadytrain.lab.texts import Corpus
 from steadytrain.train import Feed, Panel, Ranks, Session, WarmupStableDecay
+
+ORDER = "order.json"
+"""In the home: what the data order was made of."""
 
 OWN_SHARES = {"zh": 0.2, "en": 0.4, "code": 0.4}
 """Of the lab's own text. The handbook is the shortest: at equal shares it would be read ten times
@@ -81,11 +87,17 @@ def train(settings: Settings) -> None:
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.peak, betas=(0.9, 0.95), weight_decay=0.1, fused=True
     )
-    saboteur = faults.Saboteur(
-        bare, optimizer, planned, fired=settings.home.parent / "lab" / "fired.json"
+    saboteur = Saboteur(
+        bare,
+        optimizer,
+        planned,
+        fired=settings.home.parent / "lab" / "fired.json",
+        rank=ranks.rank,
     )
+    order = FaultyOrder(corpus, planned)
+    Outbreaks(bare, order, planned)
     feed = Feed(
-        faults.FaultyOrder(corpus, planned),
+        order,
         batch_size=settings.batch_size // ranks.world,
         rank=ranks.rank,
         world=ranks.world,
@@ -109,13 +121,36 @@ def train(settings: Settings) -> None:
         snapshot_every=settings.snapshot_every,
         checkpoint_every=settings.checkpoint_every,
         fence=settings.fence,
+        order_from="steadytrain.lab.train:order_of",
     )
+    if ranks.rank == 0:
+        remember = {
+            "seed": settings.seed, "domains": settings.domains,
+            "context": settings.config.context, "panel_sequences": settings.panel_sequences,
+            "fault_plan": str(settings.fault_plan) if settings.fault_plan else None,
+        }  # fmt: skip
+        settings.home.mkdir(parents=True, exist_ok=True)
+        (settings.home / ORDER).write_text(json.dumps(remember))
     with session as run:
         for batch in run:
             saboteur.before_forward(run.step_number + 1)
             run.backward(model(batch.tokens_BT), batch)
             saboteur.after_backward(run.step_number + 1)
             run.step()
+
+
+def order_of(home: Path) -> FaultyOrder:
+    """The data order of a run of the lab, for `steadytrain show`."""
+    kept = json.loads((home / ORDER).read_text())
+    planned = faults.load(Path(kept["fault_plan"])) if kept["fault_plan"] else ()
+    corpus = Corpus.load(
+        kept["domains"],
+        context=kept["context"],
+        seed=kept["seed"],
+        shares=OWN_SHARES if kept["domains"] is None else None,
+        panel_sequences=kept["panel_sequences"],
+    )
+    return FaultyOrder(corpus, planned)
 
 
 def parse_domains(given: list[str]) -> dict[str, str | None] | None:

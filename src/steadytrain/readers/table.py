@@ -45,9 +45,21 @@ def tabulate(series: Mapping[str, Series], leader: str) -> Table:
         own = lives[name]
         same = len(own) and len(led[1]) and own[-1] == led[1][-1]
         keys[name] = (own if same else _lives_like(one.steps, *led)) * span + one.steps
-    rows = np.unique(np.concatenate(list(keys.values())))
+    rows = _union(list(keys.values()))
     columns = {name: _column(rows, keys[name], series[name].values) for name in series}
     return Table(steps=rows % span, columns=columns)
+
+
+def _union(keys: list[Ints]) -> Ints:
+    """All of them in order, each once. Most series of a run have the same steps."""
+    apart: list[Ints] = []
+    for one in keys:
+        if not any(np.array_equal(one, other) for other in apart):
+            apart.append(one)
+    if len(apart) == 1 and bool((np.diff(apart[0]) > 0).all()):
+        return apart[0]
+    rows = np.sort(np.concatenate(apart))
+    return rows[np.concatenate([[True], np.diff(rows) > 0])] if len(rows) else rows
 
 
 def _lives(steps: Ints) -> Ints:

@@ -6,7 +6,8 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from torch import Tensor, nn
 from steadytrain.events import BatchExamined, ExaminedSequence, Incident
 from steadytrain.ranges import Ranges, from_members
 from steadytrain.stats.blocks import MAD_TO_SIGMA
-from steadytrain.text import lint
+from steadytrain.text.alike import groups
 from steadytrain.train.feed import Feed
 from steadytrain.train.losses import sequence_sums, token_losses
+from steadytrain.train.marks import Marks
+from steadytrain.train.proofreader import Proofreader
 from steadytrain.train.ranks import Ranks
-from steadytrain.train.recorder import Flight, Recorder
+from steadytrain.train.recorder import REPEATS, Flight, Recorder
+from steadytrain.train.reruns import Reruns
 from steadytrain.train.snapshots import Snapshot, Snapshots
 from steadytrain.train.state import TrainingState, local
 
@@ -36,14 +40,15 @@ BACK_STEPS = 4
 AHEAD_STEPS = 8
 """Text is read ahead in stretches of this many steps, until a whole stretch is clean ..."""
 
+MOST_COMPARED = 512
+"""Corrupt texts that are compared with each other."""
+
 AHEAD_LIMIT = 64
 """... or so many steps were read. Source: guess, LOG.md 2026-11-24."""
 
-SLACK = 10.0
-"""Room over Adam's bound before a weight's move is called impossible."""
 
-TINY = 1e-30
-"""Second moments below this are rounding, not history."""
+Row = tuple[int, str | None, str]
+"""Domain, defect and evidence of a draw."""
 
 
 class Examiner:
@@ -59,15 +64,20 @@ class Examiner:
         feed: Feed,
         recorder: Recorder,
         snapshots: Snapshots,
+        reruns: Reruns,
+        proofreader: Proofreader,
         ranks: Ranks,
+        clip: float | None,
     ) -> None:
         self._home = home
         self._model = model
         self._state = state
-        self._optimizer = optimizer
         self._feed = feed
+        self._proofreader = proofreader
         self._recorder = recorder
         self._snapshots = snapshots
+        self._reruns = reruns
+        self._marks = Marks(state, optimizer, clip=clip)
         self._ranks = ranks
 
     def examine(self, incident: Incident, *, attempt: int, step: int) -> BatchExamined:
@@ -80,8 +90,15 @@ class Examiner:
         sequences, texts = self._choose(affected, healthy, read)
         before = self._snapshots.newest_at_or_before(max(0, onset - 2))
         losses = self._compare(affected, healthy, before)
-        marks = self._impossible(before, step) if before is not None else {}
-        gathered = self._ranks.gather((read, sequences, texts, losses, marks))
+        # Every rank must come to the same answer: what follows is done by all of them together.
+        has_defect = any(self._ranks.gather(any(row[1] for row in read.values())))
+        marks = (
+            self._marks.impossible(before, self._recorder.between(before.step + 1, step))
+            if before
+            else {}
+        )
+        rerun = self._rerun(before, healthy, onset, step, is_text=has_defect)
+        gathered = self._ranks.gather((read, sequences, texts, losses, marks, rerun))
         flagged = {draw: row for part in gathered for draw, row in part[0].items() if row[1]}
         defects = Counter(row[1] for row in flagged.values())
         ranges = from_members(flagged)
@@ -94,44 +111,100 @@ class Examiner:
             flagged=ranges,
             flagged_domains=_domains_of(ranges, flagged),
             defect=defects.most_common(1)[0][0] if defects else None,
+            alike=self._largest_group(flagged),
+            sources=self._commonest_sources(flagged),
             scanned=len({draw for part in gathered for draw in part[0]}),
             before_step=before.step if before is not None else None,
-            nonfinite_weights=self._count_nonfinite(),
+            nonfinite_weights=self._marks.count_nonfinite(),
+            below_epsilon=self._marks.below_epsilon(),
+            repeated=_repeated_share(affected, self._recorder.between(onset - REPEATS, step)),
+            repeated_before=_repeated_share(
+                healthy[-8:], self._recorder.between(onset - REPEATS, onset - 1)
+            ),
             seconds=time.monotonic() - began,
             path=path,
             digest=digest,
             **_merge_losses([part[3] for part in gathered]),
             **_merge_marks([part[4] for part in gathered]),
+            **_merge_reruns([part[5] for part in gathered]),
         )
 
-    def _read_around(self, onset: int, step: int) -> dict[int, tuple[int, str | None, str]]:
-        """Lint every draw of the affected steps and those ahead: draw -> (domain, defect, why)."""
-        read: dict[int, tuple[int, str | None, str]] = {}
+    def _rerun(
+        self,
+        before: Snapshot | None,
+        healthy: list[Flight],
+        onset: int,
+        step: int,
+        *,
+        is_text: bool,
+    ) -> dict[str, Any]:
+        """The steps since a healthy state made again; not where the text explains it already."""
+        if before is None or not healthy or is_text:
+            return {}
+        remade = self._reruns.remake(
+            before,
+            self._recorder.between(before.step + 1, step),
+            onset=onset,
+            control=lambda: self._loss(healthy[-1]),
+        )
+        if remade is None:
+            return {}
+        # The same few sequences on every rank, so that digests can be compared.
+        shared = self._ranks.tell(tuple(healthy[-1].draws[: self._feed.batch_size].tolist()))
+        first, second = self._reruns.twice(shared)
+        return {
+            "remade_steps": remade.steps,
+            "differs_at": remade.differs_at,
+            "differs_in": remade.differs_in,
+            "weights_differ": remade.weights_differ,
+            "moments_differ": remade.moments_differ,
+            "norm_again": remade.norm,
+            "full_rate": remade.full_rate,
+            "half_rate": remade.half_rate,
+            "twice": (first, second),
+        }
+
+    def _read_around(self, onset: int, step: int) -> dict[int, Row]:
+        """Lint every draw of the affected steps and those ahead."""
+        read: dict[int, Row] = {}
         for flight in self._recorder.between(onset - BACK_STEPS, step):
-            for draw in flight.draws.tolist():
-                read[draw] = self._lint(draw)
+            read |= self._read(flight.draws.tolist())
         if not any(row[1] for row in read.values()):
             return read
-        stretch = AHEAD_STEPS * self._feed.draws_per_step
-        first = self._feed.draw - self._feed.draws_per_step
+        size = self._feed.draws_per_step
+        first = self._feed.draw - size
         for _ in range(AHEAD_LIMIT // AHEAD_STEPS):
-            ahead = {draw: self._lint(draw) for draw in range(first, first + stretch)}
+            ahead: dict[int, Row] = {}
+            for _ in range(AHEAD_STEPS):
+                ahead |= self._read(range(first, first + size))
+                first += size
             read |= ahead
-            first += stretch
             if not any(row[1] for row in ahead.values()):
                 break
         return read
 
-    def _lint(self, draw: int) -> tuple[int, str | None, str]:
-        domain = self._feed.order.block(draw).domain
-        found = lint(self._feed.order.text(draw), domain=self._feed.domains[domain])
-        return domain, found.kind if found.verdict == "corrupt" else None, found.evidence
+    def _largest_group(self, flagged: Mapping[int, Row]) -> int:
+        """The most corrupt sequences that are nearly the same text: one garbage, many times."""
+        texts = [self._feed.order.text(draw) for draw in list(flagged)[:MOST_COMPARED]]
+        return max(map(len, groups(texts)), default=0)
+
+    def _commonest_sources(self, flagged: Mapping[int, Row]) -> tuple[tuple[str, int], ...]:
+        """Files with the most corrupt sequences; a source is a file and a place in it."""
+        block = self._feed.order.block
+        files = Counter(block(draw).source.rpartition(":")[0] for draw in flagged)
+        return tuple((name, count) for name, count in files.most_common(3) if name)
+
+    def _read(self, draws: Sequence[int]) -> dict[int, Row]:
+        return {
+            one.draw: (one.domain, one.defect, one.verdict.evidence)
+            for one in self._proofreader.read(draws)
+        }
 
     def _choose(
         self,
         affected: list[Flight],
         healthy: list[Flight],
-        read: dict[int, tuple[int, str | None, str]],
+        read: dict[int, Row],
     ) -> tuple[list[ExaminedSequence], list[dict[str, Any]]]:
         """Suspects (corrupt first, then strange) and random controls from before the onset."""
         centres = _centres(healthy)
@@ -143,7 +216,7 @@ class Examiner:
         sequences, texts = [], []
         for role, chosen in (("suspect", suspects), ("control", controls)):
             for draw, step, domain, loss, z in chosen:
-                _, defect, evidence = read.get(draw) or self._lint(draw)
+                _, defect, evidence = read.get(draw) or self._read((draw,))[draw]
                 one = ExaminedSequence(
                     draw=draw,
                     step=step,
@@ -214,49 +287,6 @@ class Examiner:
         self._model.train(was_training)
         return nll / max(1, tokens)
 
-    @torch.no_grad()
-    def _impossible(self, before: Snapshot, step: int) -> dict[str, float]:
-        """Moves that no step of Adam could have made since a snapshot.
-
-        A step moves a weight by at most lr * max(1, (1 - beta1) / sqrt(1 - beta2)) (Kingma and Ba
-        2015, section 2.1) plus lr * weight decay * |w|; a second moment falls by at most beta2.
-        """
-        group = self._optimizer.param_groups[0]
-        if "betas" not in group:
-            return {}
-        flights = self._recorder.between(before.step + 1, step)
-        beta1, beta2 = (float(beta) for beta in group["betas"])
-        cap = max(1.0, (1 - beta1) / math.sqrt(1 - beta2))
-        reach = SLACK * sum(flight.lr for flight in flights)
-        decay = reach * float(group.get("weight_decay", 0.0))
-        floor = beta2 ** len(flights)
-        weight = moment = 0.0
-        lost = counted = 0
-        for name, tensor in self._state.tensors().items():
-            old = before.tensors.get(name)
-            if old is None:
-                continue
-            now = local(tensor).detach().float()
-            was = old.to(now.device).float()
-            if name.startswith("model.") and reach > 0:
-                excess = (now - was).abs() / (reach * cap + decay * was.abs())
-                weight = max(weight, _largest(excess))
-            elif name.endswith(".exp_avg_sq"):
-                history = was > TINY
-                fall = torch.where(history, floor * was / now.clamp(min=TINY), 0.0)
-                moment = max(moment, _largest(fall) / 1.01)  # 1.01: rounding of the decay
-                lost += int((fall > 2.0).sum())
-                counted += int(history.sum())
-        return {
-            "weight_excess": weight,
-            "moment_excess": moment,
-            "moments_lost": lost / max(1, counted),
-        }
-
-    def _count_nonfinite(self) -> int:
-        tensors = [local(v) for k, v in self._state.tensors().items() if k.startswith("model.")]
-        return int(sum((~torch.isfinite(t)).sum().item() for t in tensors if t.is_floating_point()))
-
     def _write(
         self, incident: Incident, step: int, texts: list[dict[str, Any]]
     ) -> tuple[str | None, str | None]:
@@ -299,17 +329,11 @@ def _centres(healthy: list[Flight]) -> dict[int, tuple[float, float]]:
     return centres
 
 
-def _domains_of(ranges: Ranges, flagged: dict[int, tuple[int, str | None, str]]) -> tuple[int, ...]:
+def _domains_of(ranges: Ranges, flagged: dict[int, Row]) -> tuple[int, ...]:
     return tuple(flagged[first][0] for first, _ in ranges)
 
 
-def _largest(values: Tensor) -> float:
-    if not values.numel():
-        return 0.0
-    return float(torch.nan_to_num(values, nan=math.inf, posinf=math.inf).max())
-
-
-def _merge_losses(parts: list[dict[str, float]]) -> dict[str, float]:
+def _merge_losses(parts: list[dict[str, float]]) -> dict[str, Any]:
     names = {name for part in parts for name in part}
     return {
         name: math.fsum(part[name] for part in parts if name in part)
@@ -318,6 +342,37 @@ def _merge_losses(parts: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def _merge_marks(parts: list[dict[str, float]]) -> dict[str, float]:
+def _repeated_share(flights: list[Flight], known: list[Flight]) -> float | None:
+    """Share of the sequences that stood in these steps or in the ones before already."""
+    counts = Counter(chain.from_iterable(flight.digests.tolist() for flight in known))
+    mine = [one for flight in flights for one in flight.digests.tolist()]
+    return sum(counts[one] > 1 for one in mine) / len(mine) if mine else None
+
+
+def _merge_reruns(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all ranks found: the earliest difference, and ranks whose gradients are not right."""
+    if not parts[0]:
+        return {}
+    found = {key: value for key, value in parts[0].items() if key != "twice"}
+    first = min(
+        (part for part in parts if part["differs_at"] is not None),
+        key=lambda part: (part["differs_at"], part["differs_in"] != "loss"),
+        default=None,
+    )
+    if first is not None:
+        found |= {key: first[key] for key in ("differs_at", "differs_in")}
+    for key in ("weights_differ", "moments_differ"):
+        found[key] = sum(part[key] for part in parts)
+    twins = [part["twice"] for part in parts]
+    usual, count = Counter(one for one, _ in twins).most_common(1)[0]
+    unlike = [rank for rank, (one, other) in enumerate(twins) if one != other]
+    if not unlike and count > len(twins) / 2:
+        unlike = [rank for rank, (one, _) in enumerate(twins) if one != usual]
+    elif not unlike and count < len(twins):
+        unlike = list(range(len(twins)))  # two that disagree: one of them
+    return found | {"unlike_ranks": tuple(unlike)}
+
+
+def _merge_marks(parts: list[dict[str, float]]) -> dict[str, Any]:
     names = {name for part in parts for name in part}
     return {name: max(part[name] for part in parts if name in part) for name in names}

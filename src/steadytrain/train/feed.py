@@ -5,6 +5,7 @@ A draw is an absolute position in the data order. Skipping leaves draws out and 
 around a stateful sampler replay the bad batch, or shift everything behind it.
 """
 
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,6 +33,21 @@ class Sequence(Protocol):
     def num_bytes(self) -> int: ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """One document of a packed sequence. A sequence that has `segments` is credited by them.
+
+    Attributes:
+        begin: index of its first token in the sequence; it ends where the next one begins.
+        domain, source, num_bytes: of the document's part that stands here.
+    """
+
+    begin: int
+    domain: int
+    source: str
+    num_bytes: int
+
+
 class DataOrder(Protocol):
     """A deterministic order of sequences without an end: what a user brings.
 
@@ -52,7 +68,10 @@ class Batch:
         tokens_BT, targets_BT: inputs and what follows them.
         counted_BT: False where a target is padding.
         domain_B, bytes_B: domain index and bytes of original text of each sequence.
-        draws, domains: absolute positions and domain indexes on the host, in the order of B.
+        segment_BT: which segment each target belongs to; None where no sequence is packed.
+        domain_BS, bytes_BS: of each segment, of no bytes where a sequence has fewer.
+        draws, domains, digests: absolute positions, domain indexes and CRC-32 of the tokens, on the
+            host, in the order of B.
     """
 
     tokens_BT: Tensor
@@ -60,8 +79,17 @@ class Batch:
     counted_BT: Tensor
     domain_B: Tensor
     bytes_B: Tensor
+    segment_BT: Tensor | None
+    domain_BS: Tensor | None
+    bytes_BS: Tensor | None
     draws: tuple[int, ...]
     domains: tuple[int, ...]
+    digests: tuple[int, ...]
+
+
+def digest(tokens: np.ndarray) -> int:
+    """CRC-32 of a sequence's tokens: 3 GB/s, so 3 us for 4,096 tokens of two bytes."""
+    return zlib.crc32(np.ascontiguousarray(tokens).view(np.uint8).data)
 
 
 class Feed:
@@ -157,6 +185,7 @@ class Feed:
             tokens[row, : len(block.tokens)] = block.tokens
             counted[row, : len(block.tokens) - 1] = True
         whole = self._to_device(torch.from_numpy(tokens))
+        packed = [self._to_device(torch.from_numpy(one)) for one in _segments(blocks, length)]
         domains = tuple(block.domain for block in blocks)
         return Batch(
             tokens_BT=whole[:, :-1],
@@ -164,8 +193,12 @@ class Feed:
             counted_BT=self._to_device(torch.from_numpy(counted)),
             domain_B=self._to_device(torch.tensor(domains)),
             bytes_B=self._to_device(torch.tensor([block.num_bytes for block in blocks])),
+            segment_BT=packed[0] if packed else None,
+            domain_BS=packed[1] if packed else None,
+            bytes_BS=packed[2] if packed else None,
             draws=draws,
             domains=domains,
+            digests=tuple(digest(block.tokens) for block in blocks),
         )
 
     def _pick(self, excluded: Ranges) -> tuple[int, ...]:
@@ -181,3 +214,21 @@ class Feed:
         if self._device.type == "cpu":
             return tensor
         return tensor.pin_memory().to(self._device, non_blocking=True)
+
+
+def _segments(blocks: list[Sequence], length: int) -> tuple[np.ndarray, ...]:
+    """Segment of each target [B, T], domain and bytes of each segment [B, S]; nothing to split."""
+    parts = [tuple(getattr(block, "segments", ())) for block in blocks]
+    most = max(map(len, parts))
+    if most < 2:
+        return ()
+    segment_BT = np.zeros((len(blocks), length), dtype=np.int64)
+    domain_BS = np.zeros((len(blocks), most), dtype=np.int64)
+    bytes_BS = np.zeros((len(blocks), most), dtype=np.int64)
+    for row, (block, mine) in enumerate(zip(blocks, parts, strict=True)):
+        domain_BS[row, 0], bytes_BS[row, 0] = block.domain, block.num_bytes
+        for number, part in enumerate(mine):
+            # The first token of a document is a target of the position before it.
+            segment_BT[row, max(0, part.begin - 1) :] = number
+            domain_BS[row, number], bytes_BS[row, number] = part.domain, part.num_bytes
+    return segment_BT, domain_BS, bytes_BS

@@ -138,6 +138,17 @@ class Dials:
                 group["eps"] = epsilon * settings.epsilon_factor
         return rates[0] * settings.lr_factor
 
+    def used(self, settings: Settings) -> dict[str, float]:
+        """What the optimizer uses besides its learning rate, without what remedies asked for."""
+        group = self._groups[0]
+        found = {"eps": float(group["eps"])} if "eps" in group else {}
+        own = self._epsilons[0]
+        if found.get("eps") == own * settings.epsilon_factor:
+            found["eps"] = own
+        for number, beta in enumerate(group.get("betas", ()), start=1):
+            found[f"beta{number}"] = float(beta)
+        return found
+
     def release(self) -> float:
         """After the update: the rate that was used; the user's own rate is put back."""
         used = float(self._groups[0]["lr"])

@@ -7,6 +7,8 @@ that is not the language model's (Liger adds lse_square_scale * lse^2 to what it
 import torch
 from torch import Tensor
 
+from steadytrain.train.feed import Batch
+
 # B sequences, T positions, V vocabulary, K domains.
 
 NUM_SUMS = 5
@@ -39,10 +41,24 @@ def sequence_sums(nll_BT: Tensor, counted_BT: Tensor) -> tuple[Tensor, Tensor]:
     return nll_B, counted_BT.sum(1)
 
 
+def segment_sums(
+    nll_BT: Tensor, counted_BT: Tensor, segment_BT: Tensor, *, segments: int
+) -> tuple[Tensor, Tensor]:
+    """The same of each segment of packed sequences: of shape [B, S].
+
+    A mask and a sum for each, not an indexed addition: the order of its additions would vary.
+    """
+    masks = [counted_BT & (segment_BT == number) for number in range(segments)]
+    nll_BS = torch.stack([torch.where(mask_BT, nll_BT, 0.0).sum(1) for mask_BT in masks], dim=1)
+    return nll_BS, torch.stack([mask_BT.sum(1) for mask_BT in masks], dim=1)
+
+
 def domain_sums(
     nll_B: Tensor, tokens_B: Tensor, bytes_B: Tensor, domain_B: Tensor, *, domains: int
 ) -> Tensor:
     """The five sums of each domain, on the device, this rank only: float64 of shape [K, 5].
+
+    Of packed sequences, B counts their segments.
 
     A mask and a sum, not an indexed addition: atomic additions on a GPU would make the sums
     depend on the order of threads.
@@ -63,3 +79,19 @@ def domain_sums(
     index_K = torch.arange(domains, device=domain_B.device)
     member_KB = index_K[:, None] == domain_B
     return torch.where(member_KB[:, :, None], columns, 0.0).sum(1)
+
+
+def segment_parts(nll_BT: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss, tokens, bytes and domain of each document of packed sequences."""
+    assert batch.segment_BT is not None
+    assert batch.domain_BS is not None
+    assert batch.bytes_BS is not None
+    nll_BS, tokens_BS = segment_sums(
+        nll_BT, batch.counted_BT, batch.segment_BT, segments=batch.domain_BS.shape[1]
+    )
+    return (
+        nll_BS.flatten(),
+        tokens_BS.flatten(),
+        batch.bytes_BS.flatten(),
+        batch.domain_BS.flatten(),
+    )

@@ -1,9 +1,14 @@
 """Flight recorder: the last updates of this rank: which draws, with which loss, at which rate."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+REPEATS = 32
+"""A sequence that came so few steps ago comes again by accident in a small corpus only; the share
+before says how small it is. [steps] Source: guess."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -12,14 +17,20 @@ class Flight:
 
     Attributes:
         draws, domains, losses: per sequence: position, domain index, mean loss. [nats/token]
+        digests: CRC-32 of each sequence's tokens: equal ones are repeats, but for 1 in 2^32.
+        defects: what is wrong with the text of each sequence, if it was read.
         lr: learning rate that the optimizer used.
+        grad_norm: over all ranks, before clipping.
     """
 
     step: int
     draws: np.ndarray
     domains: np.ndarray
     losses: np.ndarray
+    digests: np.ndarray
+    defects: tuple[str | None, ...]
     lr: float
+    grad_norm: float
     committed: bool
 
 
@@ -36,6 +47,15 @@ class Recorder:
         kept = [flight for flight in self._flights if flight.step <= step]
         self._flights.clear()
         self._flights.extend(kept)
+
+    def count_repeats(self, step: int, digests: Sequence[int]) -> int:
+        """How many of these sequences of `step` stood in the steps before it, or twice in it."""
+        known = [flight.digests for flight in self.between(step - REPEATS, step - 1)]
+        mine = np.array(digests, dtype=np.uint32)
+        if not len(mine):
+            return 0
+        before = np.isin(mine, np.concatenate(known)) if known else np.zeros(len(mine), dtype=bool)
+        return len(mine) - len(np.unique(mine[~before]))
 
     def between(self, first: int, last: int) -> list[Flight]:
         """Updates with first <= step <= last, oldest first."""

@@ -1,5 +1,6 @@
 """A reading from the device -> the StepRecord that the journal keeps."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ class Pass:
 
     Attributes:
         draw, draw_end: span of draws over all ranks.
-        draws, domains: this rank's sequences.
+        draws, domains, digests, defects: of this rank's sequences; no defects if nobody read.
         lr, lr_planned: of the first parameter group.
         seconds: wall time since the update before.
     """
@@ -29,6 +30,8 @@ class Pass:
     draw_end: int
     draws: tuple[int, ...]
     domains: tuple[int, ...]
+    digests: tuple[int, ...]
+    defects: tuple[str | None, ...]
     lr: float
     lr_planned: float
     z_loss: float
@@ -42,7 +45,10 @@ def flight(passed: Pass, reading: Reading) -> Flight:
         draws=np.array(passed.draws),
         domains=np.array(passed.domains),
         losses=reading.losses,
+        digests=np.array(passed.digests, dtype=np.uint32),
+        defects=passed.defects,
         lr=passed.lr,
+        grad_norm=reading.grad_norm,
         committed=reading.committed,
     )
 
@@ -65,6 +71,10 @@ def record(passed: Pass, reading: Reading) -> StepRecord:
         squares=tuple(squares_K.tolist()),
         z_loss=passed.z_loss * reading.z_nll / tokens if passed.z_loss else None,
         grad_norm=reading.grad_norm,
+        layer_norms=reading.layer_norms,
+        corrupt=reading.corrupt if passed.defects else (),
+        repeated=reading.repeated,
+        logsumexp=math.sqrt(reading.z_nll / tokens) if reading.z_nll > 0 else None,
         update=reading.update,
         lr=passed.lr,
         lr_planned=passed.lr_planned,

@@ -29,6 +29,7 @@ from steadytrain.events import (
     AttemptBegan,
     Event,
     Incident,
+    OptimizerSettings,
     Remedy,
     RemedyDone,
     RunBegan,
@@ -37,17 +38,27 @@ from steadytrain.events import (
 )
 from steadytrain.judge.judge import Judge
 from steadytrain.progress import Beacon
+from steadytrain.provenance import Ledger
 from steadytrain.ranges import overlaps
 from steadytrain.train import gradients
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
 from steadytrain.train.gate import Gate
-from steadytrain.train.hands import Dials, Orders, roll_back_step
-from steadytrain.train.losses import domain_sums, sequence_sums, token_losses, z_losses
+from steadytrain.train.hands import Dials, Orders, Settings, roll_back_step
+from steadytrain.train.losses import (
+    domain_sums,
+    segment_parts,
+    sequence_sums,
+    token_losses,
+    z_losses,
+)
 from steadytrain.train.memory import Memory
 from steadytrain.train.panel import Panel
+from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt
 from steadytrain.train.ranks import Ranks
+from steadytrain.train.recorder import Flight
 from steadytrain.train.records import Pass, flight, record
+from steadytrain.train.reruns import Dial, Reruns
 from steadytrain.train.schedule import WarmupStableDecay
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Tap, UpdateProbe
@@ -73,6 +84,10 @@ class Session:
         snapshot_every, snapshots: steps between states kept in memory, and how many.
         checkpoint_every, keep: steps between checkpoints on disk, and how many.
         panel_every: steps between looks at the panel.
+        order_from: "module:function" that gives the data order again when it is called with the
+            home, so that `steadytrain show` can print the text of any step.
+        provenance: keep 32 bytes for every sequence, in HOME/provenance.
+        read_texts: lint the text of every sequence before its update; `order.text` must be quick.
         say: is told each event in one line, on rank 0; written to standard error if None.
         fence: an error inside the judge ends judging, not training. Off in tests.
 
@@ -101,6 +116,9 @@ class Session:
         checkpoint_every: int = 100,
         keep: int = 3,
         panel_every: int = 100,
+        order_from: str | None = None,
+        provenance: bool = True,
+        read_texts: bool = True,
         say: Callable[[str], None] | None = None,
         fence: bool = True,
     ) -> None:
@@ -131,6 +149,7 @@ class Session:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
         self._shallow = gradients.shallow_parameters(model)
+        self._norms = gradients.LayerNorms(model)
         self._dials = Dials(optimizer, schedule, z_loss=z_loss)
         self._training_state = TrainingState(model, optimizer)
         self._trajectory = Trajectory(
@@ -146,6 +165,8 @@ class Session:
         self._tap = Tap(domains=len(feed.domains), device=self._device)
         self._gate = Gate(optimizer, self._device)
         self._probe = UpdateProbe(self._parameters)
+        proofreader = Proofreader(feed.order, together=feed.draws_per_step)
+        self._proofreader = proofreader if read_texts else None
         self._examiner = Examiner(
             home=self.home,
             model=model,
@@ -154,8 +175,16 @@ class Session:
             feed=feed,
             recorder=self._trajectory.recorder,
             snapshots=self._trajectory.snapshots,
+            reruns=Reruns(
+                model, self._training_state, optimizer, feed, self._gate, dial=self._dial, clip=clip
+            ),
+            proofreader=proofreader,
             ranks=self._ranks,
+            clip=clip,
         )
+        self._order_from = order_from
+        self._keeps_provenance = provenance
+        self._ledger: Ledger | None = None
         self._orders = Orders()
         self._pending: list[Order] = []
         self._micro_batches: list[Batch] = []
@@ -163,6 +192,7 @@ class Session:
         self._first_draw = 0
         self._passed: Pass | None = None
         self._called: list[Order] = []
+        self._optimizer_settings: dict[str, float] = {}
         self._is_rewound = False
         self._has_ended = False
         self._last_update = time.monotonic()
@@ -176,6 +206,8 @@ class Session:
             self._trajectory.memory = Memory(
                 self.home, self._judge, self._first_line(), say=self._say, fence=self._fence
             )
+        if self._keeps_provenance:
+            self._ledger = Ledger(self.home, self._ranks.rank)
         self._stacks = _dump_stacks_on_signal(self.home, self._ranks.rank)
         self._begin_attempt()
         return self
@@ -189,9 +221,12 @@ class Session:
         self._trajectory.finish_saving()
         if self._memory is not None:
             self._memory.close()
+        if self._ledger is not None:
+            self._ledger.close()
         faulthandler.unregister(signal.SIGUSR2)
         self._stacks.close()
         self._beacon.beat("finished")
+        self._beacon.close()
 
     @property
     def step_number(self) -> int:
@@ -244,18 +279,22 @@ class Session:
         mean = nll_B.sum() / counted
         coefficient = self._dials.z_loss(self._orders.at(self.step_number + 1))
         if z_BT is not None and coefficient:
-            z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
-            objective = mean + coefficient * z_nll / counted
+            objective = (
+                mean + coefficient * torch.where(batch.counted_BT, z_BT, 0.0).sum() / counted
+            )
         else:
-            z_nll = torch.zeros((), device=mean.device)
             objective = mean
         (objective / self._feed.accumulate).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             nll_B = nll_B.detach()
-            sums = domain_sums(
-                nll_B, tokens_B, batch.bytes_B, batch.domain_B, domains=len(self._feed.domains)
-            )
-            self._tap.add(sums, z_nll.detach(), nll_B / tokens_B.clamp(min=1))
+            z_nll = torch.zeros((), device=mean.device)
+            if z_BT is not None:
+                z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
+            parts = (nll_B, tokens_B, batch.bytes_B, batch.domain_B)
+            if batch.segment_BT is not None:
+                parts = segment_parts(nll_BT.detach(), batch)
+            sums = domain_sums(*parts, domains=len(self._feed.domains))
+            self._tap.add(sums, z_nll, nll_B / tokens_B.clamp(min=1))
         return mean.detach()
 
     def step(self) -> None:
@@ -285,7 +324,11 @@ class Session:
         planned = self._dials.set(number, settings)
         limits = self._memory.limits(number) if self._memory else None
         self._called = self._memory.take_orders() if self._memory else []
+        readings = self._read_texts()
+        digests = tuple(one for batch in self._micro_batches for one in batch.digests)
         vector = self._tap.call(
+            corrupt=count_corrupt(readings, len(self._feed.domains)),
+            repeated=self._trajectory.recorder.count_repeats(number, digests),
             orders=len(self._called),
             loss_limit=_to_add_up(limits.loss if limits else None, self._ranks),
             grad_limit=_to_add_up(limits.grad_norm if limits else None, self._ranks),
@@ -294,7 +337,7 @@ class Session:
         loss_limit, grad_limit = self._tap.limits()
         if settings.shallow_alpha != 1.0:
             gradients.scale(self._shallow, settings.shallow_alpha)
-        norm = gradients.total_norm(self._parameters)
+        norm, layer_norms_G = self._norms.measure()
         commit = self._gate.decide(
             self._tap.loss(), norm, loss_limit=loss_limit, grad_limit=grad_limit
         )
@@ -302,9 +345,12 @@ class Session:
             gradients.clip(self._parameters, norm, max_norm=self._clip)
         self._probe.mark()
         self._gate.step(commit)
+        self._note_optimizer(number, settings)
         update = self._probe.measure()
         self._optimizer.zero_grad(set_to_none=True)
-        self._tap.push(number, grad_norm=norm, update=update, commit=commit)
+        self._tap.push(
+            number, grad_norm=norm, layer_norms_G=layer_norms_G, update=update, commit=commit
+        )
         now = time.monotonic()
         seconds, self._last_update = now - self._last_update, now
         self._passed = Pass(
@@ -314,11 +360,27 @@ class Session:
             draw_end=self._feed.draw,
             draws=tuple(draw for batch in self._micro_batches for draw in batch.draws),
             domains=tuple(one for batch in self._micro_batches for one in batch.domains),
+            digests=digests,
+            defects=tuple(one.defect for one in readings),
             lr=self._dials.release(),
             lr_planned=planned,
             z_loss=self._dials.z_loss(settings),
             seconds=seconds,
         )
+
+    def _read_texts(self) -> tuple[Reading, ...]:
+        """What is wrong with this rank's sequences; on a GPU, read while the device computes."""
+        if self._proofreader is None:
+            return ()
+        draws = [draw for batch in self._micro_batches for draw in batch.draws]
+        return self._proofreader.read(draws)
+
+    def _note_optimizer(self, number: int, settings: Settings) -> None:
+        """Tell what the optimizer used, if that is news."""
+        used = self._dials.used(settings)
+        if used != self._optimizer_settings:
+            self._optimizer_settings = used
+            self._tell(OptimizerSettings(attempt=self.attempt, step=number, settings=used))
 
     def _hear(self) -> None:
         """Read the last update's numbers, judge them, and learn on all ranks what was decided."""
@@ -327,10 +389,29 @@ class Session:
             return
         assert self._passed is not None
         reading = self._tap.read()
-        self._trajectory.recorder.add(flight(self._passed, reading))
+        flown = flight(self._passed, reading)
+        self._trajectory.recorder.add(flown)
+        self._keep_provenance(self._passed.attempt, flown)
         if reading.called:
             self._pending += self._ranks.tell(self._called)
         self._tell(record(self._passed, reading))
+
+    def _keep_provenance(self, attempt: int, flown: Flight) -> None:
+        if self._ledger is None:
+            return
+        try:
+            self._ledger.add(
+                attempt=attempt, step=flown.step, committed=flown.committed, draws=flown.draws,
+                domains=flown.domains, losses=flown.losses, digests=flown.digests,
+                defects=flown.defects,
+            )  # fmt: skip
+        except OSError as error:
+            self._ledger.close()
+            self._ledger = None
+            self._say(
+                f"step {flown.step}: which sequences were in which step cannot be kept any more "
+                f"({error.strerror}); training goes on. Free some space and start again to keep it."
+            )
 
     def _obey(self, number: int) -> None:
         """Carry out what is due before this update."""
@@ -377,6 +458,14 @@ class Session:
                 checkpoint=checkpoint,
             )
         )
+
+    def _dial(self, step: int, lr: float) -> Dial:
+        """Set the optimizer as it was at a step, with the learning rate that was used."""
+        settings = self._orders.at(step)
+        planned = self._dials.set(step, settings)
+        for group in self._optimizer.param_groups:
+            group["lr"] *= lr / planned if planned else 1.0
+        return Dial(z_loss=self._dials.z_loss(settings), shallow_alpha=settings.shallow_alpha)
 
     def _redo_if_tainted(self, remedy: Remedy, number: int) -> None:
         """Draw the present update again if it holds what has just been left out."""
@@ -436,6 +525,8 @@ class Session:
             draws_per_step=self._feed.draws_per_step,
             steps=self.steps,
             panel=self._panel.digest if self._panel else None,
+            layers=gradients.GROUPS,
+            order=self._order_from,
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         )
 

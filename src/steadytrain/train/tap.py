@@ -26,18 +26,24 @@ class Reading:
 
     Attributes:
         sums: float64 [K, 5]: nll, tokens, bytes, sequences, squares over all ranks.
-        z_nll: sum of logsumexp^2 over all tokens.
+        corrupt: sequences of each domain whose text is corrupt, over all ranks.
+        repeated: sequences that stood in the steps before.
+        z_nll: sum of logsumexp^2 over all tokens; 0 where it is not known.
+        layer_norms: gradient norm of each group of layers.
         losses: mean loss of this rank's sequences, in the order of its draws.
         called: orders that rank 0 holds ready.
     """
 
     step: int
     sums: np.ndarray
+    corrupt: tuple[int, ...]
+    repeated: int
     z_nll: float
     called: int
     loss_limit: float
     grad_limit: float
     grad_norm: float
+    layer_norms: tuple[float, ...]
     update: float
     committed: bool
     losses: np.ndarray
@@ -49,8 +55,10 @@ class Tap:
     def __init__(self, *, domains: int, device: torch.device) -> None:
         self._domains = domains
         self._device = device
-        # The layout of the one vector that ranks add up; rank 0 alone fills the last three.
-        self._size = domains * NUM_SUMS + 4
+        # The layout of the one vector that ranks add up: sums, corrupt and repeated sequences,
+        # z-loss, and three words that rank 0 alone fills.
+        self._sums = domains * NUM_SUMS
+        self._size = self._sums + domains + 5
         self._vector = torch.zeros(self._size, dtype=torch.float64, device=device)
         self._losses: list[Tensor] = []
         self._waiting: tuple[int, Tensor, Tensor, torch.cuda.Event | None] | None = None
@@ -62,31 +70,44 @@ class Tap:
 
     def add(self, sums_K5: Tensor, z_nll: Tensor, mean_B: Tensor) -> None:
         """Add one micro-batch."""
-        self._vector[:-4] += sums_K5.flatten()
+        self._vector[: self._sums] += sums_K5.flatten()
         self._vector[-4] += z_nll.double()
         self._losses.append(mean_B)
 
-    def call(self, *, orders: int, loss_limit: float, grad_limit: float) -> Tensor:
-        """Put rank 0's words into the vector; returns it, to be added up over the ranks."""
-        words = torch.tensor([orders, loss_limit, grad_limit], dtype=torch.float64)
+    def call(
+        self,
+        *,
+        corrupt: Sequence[int],
+        repeated: int,
+        orders: int,
+        loss_limit: float,
+        grad_limit: float,
+    ) -> Tensor:
+        """Put the host's words into the vector; returns it, to be added up over the ranks."""
+        given = [*corrupt, repeated, orders, loss_limit, grad_limit]
+        words = torch.tensor(given, dtype=torch.float64)
         if self._device.type == "cuda":
             words = words.pin_memory()
-        self._vector[-3:] = words.to(self._device, non_blocking=True)
+        words = words.to(self._device, non_blocking=True)
+        self._vector[self._sums : -4] = words[:-3]
+        self._vector[-3:] = words[-3:]
         return self._vector
 
     def loss(self) -> Tensor:
         """Mean loss over all tokens, a scalar on the device. After the adding up."""
-        sums_K5 = self._vector[:-4].view(self._domains, NUM_SUMS)
+        sums_K5 = self._vector[: self._sums].view(self._domains, NUM_SUMS)
         return sums_K5[:, 0].sum() / sums_K5[:, 1].sum()
 
     def limits(self) -> tuple[Tensor, Tensor]:
         """The loss and gradient limits that rank 0 gave, on the device."""
         return self._vector[-2], self._vector[-1]
 
-    def push(self, step: int, *, grad_norm: Tensor, update: Tensor, commit: Tensor) -> None:
+    def push(
+        self, step: int, *, grad_norm: Tensor, layer_norms_G: Tensor, update: Tensor, commit: Tensor
+    ) -> None:
         """Start the copy of this step's numbers to the host."""
         scalars = torch.stack((grad_norm.double(), update.double(), commit.double()))
-        whole = torch.cat((self._vector, scalars))
+        whole = torch.cat((self._vector, layer_norms_G.double(), scalars))
         losses = torch.cat(self._losses).float() if self._losses else whole[:0].float()
         event = None
         if self._device.type == "cuda":
@@ -109,15 +130,18 @@ class Tap:
         if event is not None:
             event.synchronize()
         numbers = whole.numpy()
-        vector = numbers[:-3]
+        vector, layers = numbers[: self._size], numbers[self._size : -3]
         return Reading(
             step=step,
-            sums=vector[:-4].reshape(self._domains, NUM_SUMS),
+            sums=vector[: self._sums].reshape(self._domains, NUM_SUMS),
+            corrupt=tuple(int(one) for one in vector[self._sums : -5]),
+            repeated=int(vector[-5]),
             z_nll=float(vector[-4]),
             called=int(vector[-3]),
             loss_limit=float(vector[-2]),
             grad_limit=float(vector[-1]),
             grad_norm=float(numbers[-3]),
+            layer_norms=tuple(layers.tolist()),
             update=float(numbers[-2]),
             committed=bool(numbers[-1] == 1.0),
             losses=losses.numpy(),

@@ -1,0 +1,8 @@
+"""`python -m steadytrain`: the command line where the script is not on the path."""
+
+import sys
+
+from steadytrain.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Marks that damage leaves on weights and moments: what no optimizer step could have done."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from steadytrain.train.recorder import Flight
+from steadytrain.train.snapshots import Snapshot
+from steadytrain.train.state import TrainingState, local
+
+SLACK = 10.0
+"""Room over Adam's bound before a weight's move is called impossible."""
+
+FEW = 0.01
+"""Fewer moments than this share fall by accident; a reset or a wrong file touches all of them."""
+
+TINY = 1e-30
+"""Second moments below this are rounding, not history."""
+
+
+class Marks:
+    """Looks at this rank's part of the state.
+
+    Args:
+        clip: global gradient norm limit, None for none. [L2]
+    """
+
+    def __init__(
+        self, state: TrainingState, optimizer: torch.optim.Optimizer, *, clip: float | None
+    ) -> None:
+        self._state = state
+        self._optimizer = optimizer
+        self._clip = clip
+
+    @torch.no_grad()
+    def impossible(self, before: Snapshot, flights: list[Flight]) -> dict[str, float]:
+        """Moves that no step of Adam could have made in these steps since a snapshot.
+
+        A step moves a weight by at most lr * max(1, (1 - beta1) / sqrt(1 - beta2)) (Kingma and Ba
+        2015, section 2.1) plus lr * weight decay * |w|; a second moment falls by at most beta2.
+        """
+        group = self._optimizer.param_groups[0]
+        if "betas" not in group:
+            return {}
+        beta1, beta2 = (float(beta) for beta in group["betas"])
+        cap = max(1.0, (1 - beta1) / math.sqrt(1 - beta2))
+        reach = SLACK * sum(flight.lr for flight in flights)
+        decay = reach * float(group.get("weight_decay", 0.0))
+        floor = beta2 ** len(flights)
+        weight = moment = 0.0
+        lost = flipped = counted = 0
+        for name, tensor in self._state.tensors().items():
+            old = before.tensors.get(name)
+            if old is None:
+                continue
+            now = local(tensor).detach().float()
+            was = old.to(now.device).float()
+            if name.startswith("model.") and reach > 0:
+                excess = (now - was).abs() / (reach * cap + decay * was.abs())
+                weight = max(weight, _largest(excess))
+            elif name.endswith(".exp_avg") and self._clip is not None:
+                # Clipped gradients are at most `clip` long, so a first moment is at most that.
+                flipped += int((now.abs() > 2 * self._clip + was.abs()).sum())
+            elif name.endswith(".exp_avg_sq"):
+                history = was > TINY
+                fall = torch.where(history, floor * was / now.clamp(min=TINY), 0.0)
+                moment = max(moment, _largest(fall) / 1.01)  # 1.01: rounding of the decay
+                lost += int((fall > 2.0).sum())
+                counted += int(history.sum())
+                if self._clip is not None:
+                    flipped += int((now > 2 * self._clip**2 + was).sum())
+                flipped += int((~torch.isfinite(now)).sum())
+        return {
+            "weight_excess": weight,
+            "moment_excess": moment,
+            "moments_lost": lost / max(1, counted),
+            "moments_flipped": flipped + (lost if lost < FEW * counted else 0),
+        }
+
+    def count_nonfinite(self) -> int:
+        """Weights that are NaN or infinite, on this rank."""
+        tensors = [local(v) for k, v in self._state.tensors().items() if k.startswith("model.")]
+        return int(sum((~torch.isfinite(t)).sum().item() for t in tensors if t.is_floating_point()))
+
+    @torch.no_grad()
+    def below_epsilon(self) -> float | None:
+        """Share of the weights whose gradients are smaller than Adam's epsilon, on this rank."""
+        group = self._optimizer.param_groups[0]
+        if "betas" not in group or not group.get("eps"):
+            return None
+        low = counted = 0
+        for name, tensor in self._state.tensors().items():
+            if name.endswith(".exp_avg_sq"):
+                sizes = local(tensor)
+                low += int((sizes.float().sqrt() < float(group["eps"])).sum())
+                counted += sizes.numel()
+        return low / counted if counted else None
+
+
+def _largest(values: Tensor) -> float:
+    if not values.numel():
+        return 0.0
+    return float(torch.nan_to_num(values, nan=math.inf, posinf=math.inf).max())

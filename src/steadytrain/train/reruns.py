@@ -1,0 +1,258 @@
+"""Steps made again from an earlier state, to tell data, optimizer and hardware apart.
+
+The same state, data, learning rate and random numbers give the same loss, gradient norm and
+weights. Where they do not, something else was at work: memory, a link, a kernel, or a hand from
+outside. What does come out the same has its cause in the data or in the optimization itself. The
+run is put back to the bit: weights, moments, hyperparameters, random states, gradients.
+"""
+
+import contextlib
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from steadytrain.train import gradients
+from steadytrain.train.feed import Feed
+from steadytrain.train.gate import Gate
+from steadytrain.train.losses import sequence_sums, token_losses, z_losses
+from steadytrain.train.recorder import Flight
+from steadytrain.train.snapshots import Snapshot, Snapshots
+from steadytrain.train.state import TrainingState, local
+
+MOST_STEPS = 24
+"""More steps are not made again: what a snapshot every 10 steps needs, twice. Source: guess."""
+
+SAME = {"cpu": 1e-6}
+SAME_ON_GPU = 1e-3
+"""Relative difference up to which two numbers count as the same. A CPU repeats itself to the bit;
+nondeterministic kernels in bf16 stay below 1e-3 over a few steps. Source: guess for GPUs."""
+
+
+_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+"""A user's hooks count updates and average weights: they must not hear of steps made again. torch
+has no public way to hold them back (2.6 to 2.13)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dial:
+    """What the hands did at a step, apart from the learning rate used.
+
+    Attributes:
+        z_loss: coefficient.
+        shallow_alpha: factor on the gradients of the embedding and lowest block.
+    """
+
+    z_loss: float
+    shallow_alpha: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remade:
+    """What came of making steps again.
+
+    Attributes:
+        steps: how many were made.
+        differs_at: the first step whose loss or gradient norm came out otherwise; None if all are
+            as recorded.
+        differs_in: "loss" (the state was another), "gradient norm" (the gradient was).
+        weights_differ, moments_differ: numbers of the present state that differ from the remade.
+        norm: gradient norm of the onset's step as it came out now.
+        full_rate, half_rate: loss of a control batch after the onset's step, and after the same
+            step with half the learning rate.
+    """
+
+    steps: int
+    differs_at: int | None
+    differs_in: str | None
+    weights_differ: int
+    moments_differ: int
+    norm: float | None
+    full_rate: float | None
+    half_rate: float | None
+
+
+class Reruns:
+    """Makes steps again. Every method: every rank, same order; the run is left as it was found.
+
+    Args:
+        dial: sets the optimizer's hyperparameters for a step and says what else was in force.
+        clip: global gradient norm limit, None for none. [L2]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        state: TrainingState,
+        optimizer: torch.optim.Optimizer,
+        feed: Feed,
+        gate: Gate,
+        *,
+        dial: Callable[[int, float], Dial],
+        clip: float | None,
+    ) -> None:
+        self._model = model
+        self._state = state
+        self._optimizer = optimizer
+        self._feed = feed
+        self._gate = gate
+        self._dial = dial
+        self._clip = clip
+        self._same = SAME.get(next(model.parameters()).device.type, SAME_ON_GPU)
+        self._norms = gradients.LayerNorms(model)
+        self._shallow = gradients.shallow_parameters(model)
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def remake(
+        self,
+        before: Snapshot,
+        flights: Sequence[Flight],
+        *,
+        onset: int,
+        control: Callable[[], float],
+    ) -> Remade | None:
+        """Make the steps of `flights` again from the state before them, and compare.
+
+        Args:
+            flights: every step since the snapshot, the present one last.
+            control: loss of a healthy batch under the weights as they are when it is called.
+        """
+        steps = [flight.step for flight in flights]
+        if (
+            not steps
+            or len(steps) > MOST_STEPS
+            or steps != list(range(before.step + 1, before.step + 1 + len(steps)))
+        ):
+            return None
+        differs_at, differs_in, norm = None, None, None
+        full_rate = half_rate = None
+        with self._kept() as present, before.lease():
+            self._restore(before)
+            for flight in flights:
+                eve = self._take(flight.step) if flight.step == onset else None
+                unlike, now = self._step(flight, flight.lr)
+                if differs_at is None and unlike is not None:
+                    differs_at, differs_in = flight.step, unlike
+                if flight.step == onset:
+                    norm, full_rate = now, control()
+                    assert eve is not None
+                    after = self._take(flight.step)
+                    self._restore(eve)
+                    self._step(flight, 0.5 * flight.lr)
+                    half_rate = control()
+                    self._restore(after)
+            weights, moments = self._differences(present)
+        return Remade(
+            steps=len(steps) + 1, differs_at=differs_at, differs_in=differs_in,
+            weights_differ=weights, moments_differ=moments, norm=norm,
+            full_rate=full_rate, half_rate=half_rate,
+        )  # fmt: skip
+
+    def twice(self, draws: tuple[int, ...]) -> tuple[int, int]:
+        """Digests of this rank's own gradient of a batch, computed twice without the other ranks.
+
+        A healthy machine gives the same twice, and the same as the others for the same draws.
+        """
+        with self._kept(), self._alone():
+            first, second = self._digest(draws), self._digest(draws)
+        return first, second
+
+    def _step(self, flight: Flight, lr: float) -> tuple[str | None, float]:
+        """One update as it was made; what differs from the record, and the gradient norm."""
+        dial = self._dial(flight.step, lr)
+        losses = []
+        for first in range(0, len(flight.draws), self._feed.batch_size):
+            draws = tuple(flight.draws[first : first + self._feed.batch_size].tolist())
+            losses.append(self._backward(draws, dial.z_loss, self._feed.accumulate))
+        if dial.shallow_alpha != 1.0:
+            gradients.scale(self._shallow, dial.shallow_alpha)
+        norm, _ = self._norms.measure()
+        if self._clip is not None:
+            gradients.clip(self._parameters, norm, max_norm=self._clip)
+        self._gate.step(torch.tensor(float(flight.committed), device=norm.device))
+        self._optimizer.zero_grad(set_to_none=True)
+        found = torch.cat(losses).float().cpu().numpy()
+        if not np.allclose(found, flight.losses, rtol=self._same, atol=0.0, equal_nan=True):
+            return "loss", float(norm)
+        same = np.isclose(float(norm), flight.grad_norm, rtol=self._same, atol=0.0, equal_nan=True)
+        return None if same else "gradient norm", float(norm)
+
+    def _backward(self, draws: tuple[int, ...], z_loss: float, accumulate: int) -> Tensor:
+        batch = self._feed.batch(draws)
+        nll_BT, lse_BT = token_losses(self._model(batch.tokens_BT), batch.targets_BT)
+        nll_B, tokens_B = sequence_sums(nll_BT, batch.counted_BT)
+        counted = batch.counted_BT.sum()
+        objective = nll_B.sum() / counted
+        if z_loss:
+            z_nll = torch.where(batch.counted_BT, z_losses(lse_BT), 0.0).sum()
+            objective = objective + z_loss * z_nll / counted
+        (objective / accumulate).backward()  # type: ignore[no-untyped-call]
+        return (nll_B / tokens_B.clamp(min=1)).detach()
+
+    def _digest(self, draws: tuple[int, ...]) -> int:
+        found = 0
+        for first in range(0, len(draws), self._feed.batch_size):
+            part = draws[first : first + self._feed.batch_size]
+            losses = self._backward(part, 0.0, self._feed.accumulate)
+            found = zlib.crc32(losses.float().cpu().numpy().tobytes(), found)
+        for parameter in self._parameters:
+            if parameter.grad is not None:
+                grad = local(parameter.grad).float().cpu().contiguous()
+                found = zlib.crc32(grad.numpy().tobytes(), found)
+        self._optimizer.zero_grad(set_to_none=True)
+        return found
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[Snapshot]:
+        """The state as it is now, put back at the end with the gradients under way."""
+        grads = [parameter.grad for parameter in self._parameters]
+        for parameter in self._parameters:
+            parameter.grad = None
+        present = self._take(0)
+        hooks = {name: getattr(self._optimizer, name, None) for name in _HOOKS}
+        for name in hooks:
+            setattr(self._optimizer, name, OrderedDict())
+        try:
+            yield present
+        finally:
+            for name, hook in hooks.items():
+                setattr(self._optimizer, name, hook)
+            self._restore(present)
+            for parameter, grad in zip(self._parameters, grads, strict=True):
+                parameter.grad = grad
+
+    def _alone(self) -> contextlib.AbstractContextManager[Any]:
+        """Without the other ranks' gradients, where the wrapper can do that."""
+        no_sync = getattr(self._model, "no_sync", None)
+        return no_sync() if no_sync is not None else contextlib.nullcontext()
+
+    def _take(self, step: int) -> Snapshot:
+        return Snapshots(self._state, keep=1).take(step, self._feed.draw)
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        Snapshots(self._state, keep=1).restore(snapshot)
+
+    @torch.no_grad()
+    def _differences(self, present: Snapshot) -> tuple[int, int]:
+        """How many weights and moments of the present state differ from the state now held."""
+        weights = moments = 0
+        for name, tensor in self._state.tensors().items():
+            held = present.tensors.get(name)
+            if held is None:
+                continue
+            now, was = local(tensor).float(), local(held).to(local(tensor).device).float()
+            scale = now.square().mean().sqrt() if now.numel() else now.new_zeros(())
+            same = torch.isclose(now, was, rtol=10 * self._same, atol=0.0, equal_nan=True)
+            # Rounding of small numbers beside large ones of the same tensor is no news.
+            near = (now - was).abs() <= self._same * torch.nan_to_num(scale, posinf=0.0)
+            count = int((~(same | near)).sum())
+            if name.startswith("model."):
+                weights += count
+            elif name.endswith((".exp_avg", ".exp_avg_sq")):
+                moments += count
+        return weights, moments
