@@ -87,7 +87,7 @@ class Judging:
                 begin = line.offsets[0][0] if line.offsets else 0
                 excerpt = text[begin : begin + EXCERPT]
                 skips.append(encoder.encode(_skip(piece, line, excerpt)))
-            tally.count(piece.file, line, characters=len(text), excerpt=excerpt)
+            tally.count(_place(piece), line, characters=len(text), excerpt=excerpt)
         return Judged(_joined(verdicts), _joined(skips), _joined(unread), tuple(troubles), tally)
 
     def _line(self, document: Document, text: str) -> Line:
@@ -212,6 +212,13 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def _place(document: Document) -> str:
+    """What a document is counted under: its file, or the folder of a file that is one document."""
+    if document.number is not None:
+        return document.file
+    return f"{document.file.rpartition('/')[0] or '.'}/"
 
 
 def _skip(document: Document, line: Line, excerpt: str) -> Skip:

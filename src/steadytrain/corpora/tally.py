@@ -47,7 +47,8 @@ class Tally(msgspec.Struct, kw_only=True):
         passed: files that are no text, by suffix; "empty" for those without a byte.
         classes: corrupt documents by class; examples: the first of each.
         files: [documents, corrupt ones] of the last file and of those before it that are not
-            clean, the first MOST_FILES of them.
+            clean, the first MOST_FILES of them; files that are one document each count together,
+            as their folder, whose name ends in "/".
     """
 
     documents: int = 0
@@ -140,10 +141,10 @@ class Tally(msgspec.Struct, kw_only=True):
         """Begin or go on with a file; the one before it is forgotten if it was clean."""
         if file in self.files:
             return
-        if self.files:
-            last = next(reversed(self.files))
-            if not self.files[last][1] or len(self.files) > MOST_FILES:
-                del self.files[last]
+        last = next(reversed(self.files), "/")
+        # A folder is never forgotten: more of it may come behind other files.
+        if last[-1] != "/" and (not self.files[last][1] or len(self.files) > MOST_FILES):
+            del self.files[last]
         self.files[file] = [0, 0]
 
 
