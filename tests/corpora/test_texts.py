@@ -27,7 +27,7 @@ def seen(path, read=texts.read_lines, column="text"):
 
 
 def packed_by_zstandard(content):
-    return pytest.importorskip("zstandard").ZstdCompressor().compress(content)
+    return pytest.importorskip("zstandard").ZstdCompressor(write_checksum=True).compress(content)
 
 
 class TestLines:
