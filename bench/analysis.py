@@ -19,7 +19,7 @@ import numpy as np
 
 import machine
 import readers
-from steadytrain import Watch, events
+from steadytrain import Watch, codec
 from steadytrain.analysis import analyze
 from steadytrain.events import RunBegan, StepRecord
 from steadytrain.readers.discovery import discover
@@ -117,7 +117,7 @@ def _write(path: Path, steps: int) -> None:
 
 
 def _line(seq: int, event: StepRecord | RunBegan) -> bytes:
-    return b'{"v":1,"seq":%d,"at":1700000000.000000,' % seq + events.encode(event)[1:] + b"\n"
+    return b'{"v":1,"seq":%d,"at":1700000000.000000,' % seq + codec.encode(event)[1:] + b"\n"
 
 
 def _live() -> None:

@@ -16,6 +16,8 @@ WITH_TORCH = ("train", "adapters", "lab")
 PURE = ("stats", "text", "judge")
 IMPURE_MODULES = {"time", "random", "os", "logging", "threading", "subprocess", "socket"}
 GROUND = {
+    "actions",
+    "codec",
     "causes",
     "errors",
     "events",

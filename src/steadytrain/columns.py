@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from steadytrain import events, journal
+from steadytrain import codec, journal
 from steadytrain.events import RunBegan
 
 Floats = NDArray[np.float64]
@@ -190,12 +190,12 @@ def _read_piece(path: Path, part: tuple[int, int]) -> tuple[tuple[str, ...], Flo
 
 def _decode(path: Path, lines: list[bytes]) -> list[Any]:
     """A `_Step` of each line; a whole StepRecord, with the same names, where a number is odd."""
-    mark, decode = events.NONFINITE_MARK, _steps.decode
+    mark, decode = codec.NONFINITE_MARK, _steps.decode
     odd = {at for at, line in enumerate(lines) if mark in line}
     try:
         if not odd:
             return list(map(decode, lines))
-        return [events.decode(raw) if at in odd else decode(raw) for at, raw in enumerate(lines)]
+        return [codec.decode(raw) if at in odd else decode(raw) for at, raw in enumerate(lines)]
     except (msgspec.DecodeError, ValueError):
         # It says which line of the file is to blame.
         journal.decode_lines(path, lines)

@@ -1,6 +1,4 @@
-"""The vocabulary: what was observed, what was concluded, what was done.
-
-Three kinds of event, and nothing else is ever written to a journal:
+"""The vocabulary. Three kinds of event, and nothing else is ever written to a journal:
 
     Fact      observed: a step's numbers, a checkpoint on disk, a process that died
     Judgment  concluded: a pure function of the facts and deeds before it
@@ -13,17 +11,14 @@ position in the data order; never renumbered).
 Units: losses are nats per token, durations seconds, ranges half-open `(first, end)`.
 Per-domain tuples are in the order of `RunBegan.domains`.
 
-JSON form: one object a line, `kind` first. Floats are written by their shortest round-trip form;
-NaN and infinity as `{"float": "nan"}`, since JSON has no word for them and a browser must never
-meet a bare `NaN`. Fields at their default are left out, so a new field with a default is free.
+Fields at their default are left out of a line, so a new field with a default is free.
 """
 
-import json
-import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
+
+from steadytrain.actions import Plan
 
 
 class Event(
@@ -53,6 +48,7 @@ class RunBegan(Fact, frozen=True):
         draws_per_step: sequences that one update consumes over all ranks.
         panel: content hash of the fixed panel, None without one.
         layers, order: groups of `StepRecord.layer_norms`; "module:function" of the data order.
+        can: names of the actions that this training side can carry out; None: every one.
     """
 
     run: str
@@ -67,6 +63,7 @@ class RunBegan(Fact, frozen=True):
     versions: dict[str, str] = {}
     layers: tuple[str, ...] = ()
     order: str | None = None
+    can: tuple[str, ...] | None = None
 
 
 class AttemptBegan(Fact, frozen=True):
@@ -114,6 +111,7 @@ class StepRecord(Fact, frozen=True):
         logsumexp: root mean square of the logits' logsumexp over all tokens. [nats]
         corrupt: sequences whose text is corrupt, per domain over all ranks.
         repeated: sequences that stood in the last 32 steps, each rank comparing its own.
+        attention_logit: largest logit of the attention that was looked at, None if none was.
         update: root mean square of the change of a fixed sample of weights.
         lr, lr_planned: what the optimizer used, and what the schedule and remedies asked for.
         loss_limit, grad_limit: what the gate compared with.
@@ -146,6 +144,7 @@ class StepRecord(Fact, frozen=True):
     logsumexp: float | None = None
     corrupt: tuple[int, ...] = ()
     repeated: int = 0
+    attention_logit: float | None = None
 
 
 class PanelRecord(Fact, frozen=True):
@@ -235,6 +234,10 @@ class BatchExamined(Fact, frozen=True):
         moments_flipped: moments that are larger than clipped gradients can make them, or fell
             impossibly where hardly any other did.
         below_epsilon: share of the weights whose gradients are smaller than Adam's epsilon.
+        harmless_epsilon: an epsilon that is below a tenth of all but 1 % of the gradients.
+        logit_max: the largest logit of a healthy batch under the present weights.
+        capped_loss: (cap, loss of that batch with its logits softly capped there).
+        logits_at_cap: share of its tokens whose largest logit is within 1 % of the largest of all.
         repeated, repeated_before: share of the affected sequences that came in the 32 steps before
             already, and of those of the steps before the onset.
         remade_steps, differs_at, differs_in: steps made again from `before_step`, the first of them
@@ -279,9 +282,102 @@ class BatchExamined(Fact, frozen=True):
     half_rate: float | None = None
     unlike_ranks: tuple[int, ...] = ()
     nonfinite_weights: int = 0
+    harmless_epsilon: float | None = None
+    logit_max: float | None = None
+    capped_loss: tuple[tuple[float, float], ...] = ()
+    logits_at_cap: float | None = None
     seconds: float | None = None
     path: str | None = None
     digest: str | None = None
+
+
+class RestoreVerified(Fact, frozen=True):
+    """A restored state was compared with what the journal says of it.
+
+    Attributes:
+        step: last update in the state; what follows is checked against update `step` + 1.
+        source: "snapshot", or the checkpoint's name.
+        checked: what was compared: "lr", "betas", "epsilon", "step count", "draw", "rng", "loss".
+        differences: one sentence for each that is not as it was; the state was refused then.
+        loss, recorded_loss: of the batch of update `step` + 1, now and on record. [nats/token]
+    """
+
+    attempt: int
+    step: int
+    source: str
+    checked: tuple[str, ...]
+    differences: tuple[str, ...] = ()
+    loss: float | None = None
+    recorded_loss: float | None = None
+
+
+class RunBranched(Fact, frozen=True):
+    """This run began from a checkpoint of another one.
+
+    Attributes:
+        home: of the other run; `checkpoint`: its folder there.
+        step, draw: the last update in it, and the position in the data order after it.
+        remedies: in force there at that step; they hold here as well.
+    """
+
+    run: str
+    home: str
+    step: int
+    draw: int
+    checkpoint: str
+    remedies: tuple["Remedy", ...] = ()
+
+
+class PersonSaid(Fact, frozen=True):
+    """A person's word to the run.
+
+    Attributes:
+        id: of this word, so that it is obeyed once.
+        who: the account that owned the file it came in, and the name that was given.
+        verb: accept or refuse a proposal, order a plan, or set the judge's mode from here on.
+        step: last update before it was read.
+        remedy, incident: what it is about, where it is about one.
+        plan: what was ordered.
+    """
+
+    id: str
+    who: str
+    verb: Literal["accept", "refuse", "order", "observe", "ask", "act"]
+    step: int
+    remedy: str | None = None
+    incident: str | None = None
+    plan: tuple[Plan, ...] = ()
+    words: str = ""
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of one candidate in a trial.
+
+    Attributes:
+        losses: of the updates made, over all ranks. [nats/token]
+        control: loss of the control batch at the end. [nats/token]
+        grad_norm: the largest.
+    """
+
+    plan: tuple[Plan, ...]
+    losses: tuple[float, ...]
+    control: float | None = None
+    grad_norm: float | None = None
+
+
+class TrialDone(Fact, frozen=True):
+    """Candidate remedies were tried for a few updates each; the run was put back to the bit.
+
+    Attributes:
+        control_before: loss of the control batch in the healthy state. [nats/token]
+    """
+
+    incident: str
+    attempt: int
+    step: int
+    trials: tuple[Trial, ...]
+    control_before: float | None = None
+    seconds: float | None = None
 
 
 class JudgingEnded(Fact, frozen=True):
@@ -408,88 +504,6 @@ class Diagnosis(Judgment, frozen=True):
     causes: tuple[Cause, ...]
 
 
-class Action(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="do", tag=True
-):
-    """One thing that hands can do. From `from_step + 1` on a setting holds."""
-
-
-class SkipUpdate(Action, frozen=True):
-    """Let the update of `step` not land. The gate has done so already when this is written."""
-
-    step: int
-
-
-class RollBack(Action, frozen=True):
-    """Return to the state after `to_step`; everything later is another branch."""
-
-    to_step: int
-
-
-class SkipDraws(Action, frozen=True):
-    """Leave these draws out of the data order in every step after `from_step`."""
-
-    ranges: tuple[tuple[int, int], ...]
-    from_step: int
-
-
-class ScaleLearningRate(Action, frozen=True):
-    """Multiply the learning rate by `factor`, then re-warm linearly to the schedule."""
-
-    factor: float
-    from_step: int
-    hold_steps: int
-    rewarm_steps: int
-
-
-class ScaleEpsilon(Action, frozen=True):
-    """Multiply Adam's epsilon by `factor`."""
-
-    factor: float
-    from_step: int
-
-
-class ScaleShallowGradients(Action, frozen=True):
-    """Multiply the gradients of the embedding and lowest block by `alpha`, then relax to 1."""
-
-    alpha: float
-    from_step: int
-    hold_steps: int
-    relax_steps: int
-
-
-class SetZLoss(Action, frozen=True):
-    """Set the coefficient of the z-loss."""
-
-    coefficient: float
-    from_step: int
-
-
-class BeginDecay(Action, frozen=True):
-    """Begin the schedule's decay phase now."""
-
-    from_step: int
-
-
-class AskPerson(Action, frozen=True):
-    """Nothing automatic is left, or allowed: a person has to decide."""
-
-    question: str
-
-
-Plan = (
-    SkipUpdate
-    | RollBack
-    | SkipDraws
-    | ScaleLearningRate
-    | ScaleEpsilon
-    | ScaleShallowGradients
-    | SetZLoss
-    | BeginDecay
-    | AskPerson
-)
-
-
 class Remedy(Judgment, frozen=True):
     """What shall be done about an incident, as data; carried out before step `due`."""
 
@@ -503,8 +517,49 @@ class Remedy(Judgment, frozen=True):
     why: str
 
 
+class Proposal(Judgment, frozen=True):
+    """What would be done about an incident, if a person agreed; fields as of `Remedy`.
+
+    In the mode "observe" nobody is waited for.
+    """
+
+    id: str
+    incident: str
+    step: int
+    rung: int
+    cause: str
+    plan: tuple[Plan, ...]
+    why: str
+
+
+class PanelWanted(Judgment, frozen=True):
+    """The panel shall be looked at before step `due`, to verify a remedy."""
+
+    incident: str
+    step: int
+    due: int
+
+
+class TrialWanted(Judgment, frozen=True):
+    """Candidate plans, mildest first, shall be tried for `updates` updates each before `due`."""
+
+    incident: str
+    step: int
+    due: int
+    onset: int
+    candidates: tuple[tuple[Plan, ...], ...]
+    updates: int
+
+
 class Outcome(Judgment, frozen=True):
-    """Whether a remedy held, judged on `steps` committed updates after it."""
+    """Whether a remedy held, judged on `steps` committed updates after it.
+
+    Attributes:
+        loss_before, loss_peak, loss_after: level before the onset, the highest of the incident,
+            and the mean of those updates. [nats/token]
+        panel_before, panel_after: per domain, the last look before the onset and the one that
+            verified; empty where there was none. [nats/token]
+    """
 
     incident: str
     remedy: str
@@ -512,6 +567,11 @@ class Outcome(Judgment, frozen=True):
     result: Literal["cured", "not cured", "worse"]
     steps: int
     why: str = ""
+    loss_before: float | None = None
+    loss_peak: float | None = None
+    loss_after: float | None = None
+    panel_before: tuple[float, ...] = ()
+    panel_after: tuple[float, ...] = ()
 
 
 class Restart(Judgment, frozen=True):
@@ -553,6 +613,10 @@ KINDS: tuple[type[Event], ...] = (
     CheckpointFailed,
     CheckpointRefused,
     BatchExamined,
+    RestoreVerified,
+    RunBranched,
+    PersonSaid,
+    TrialDone,
     JudgingEnded,
     JudgeState,
     WorkersStarted,
@@ -564,77 +628,12 @@ KINDS: tuple[type[Event], ...] = (
     Incident,
     Diagnosis,
     Remedy,
+    Proposal,
+    PanelWanted,
+    TrialWanted,
     Outcome,
     Restart,
     GiveUp,
     RemedyDone,
 )
 """Every kind that a journal may hold. Adding one needs a golden line in tests/golden/events/."""
-
-NONFINITE_MARK = b'{"float":'
-"""Stands in a line that holds a NaN or an infinity."""
-
-
-class Codec:
-    """Events to JSON bytes and back, non-finite floats included."""
-
-    def __init__(self) -> None:
-        self._encoder = msgspec.json.Encoder()
-        self._union: Any = KINDS[0]
-        for kind in KINDS[1:]:
-            self._union = self._union | kind
-        self._decoder = msgspec.json.Decoder(self._union)
-
-    def encode(self, event: Event) -> bytes:
-        """One JSON object, no newline."""
-        line = self._encoder.encode(event)
-        # msgspec writes NaN and infinity as null. Fields at None are left out, so a null is rare.
-        if b"null" in line:
-            plain = _spell_nonfinite(msgspec.to_builtins(event))
-            line = json.dumps(plain, separators=(",", ":"), ensure_ascii=False).encode()
-        return line
-
-    def decode(self, line: bytes) -> Event:
-        """The event of a line; fields that this version does not know are ignored.
-
-        Raises:
-            msgspec.DecodeError: not JSON, or not an event of KINDS.
-        """
-        if NONFINITE_MARK in line:
-            plain = json.loads(line, object_hook=_read_nonfinite)
-            event: Event = msgspec.convert(plain, self._union)
-            return event
-        decoded: Event = self._decoder.decode(line)
-        return decoded
-
-    def decode_all(self, lines: Sequence[bytes]) -> list[Event]:
-        """`decode` of many lines, without a call of ours for each.
-
-        Raises:
-            msgspec.DecodeError: a line is not JSON, or not an event of KINDS.
-        """
-        if any(NONFINITE_MARK in line for line in lines):
-            return [self.decode(line) for line in lines]
-        return list(map(self._decoder.decode, lines))
-
-
-def _spell_nonfinite(plain: Any) -> Any:
-    if isinstance(plain, float) and not math.isfinite(plain):
-        return {"float": repr(plain)}
-    if isinstance(plain, dict):
-        return {key: _spell_nonfinite(value) for key, value in plain.items()}
-    if isinstance(plain, list | tuple):
-        return [_spell_nonfinite(value) for value in plain]
-    return plain
-
-
-def _read_nonfinite(plain: dict[str, Any]) -> Any:
-    if plain.keys() == {"float"} and plain["float"] in ("nan", "inf", "-inf"):
-        return float(plain["float"])
-    return plain
-
-
-_codec = Codec()
-encode = _codec.encode
-decode = _codec.decode
-decode_all = _codec.decode_all

@@ -21,7 +21,7 @@ from types import TracebackType
 
 import msgspec
 
-from steadytrain import events
+from steadytrain import codec
 from steadytrain.errors import JournalError
 from steadytrain.events import Deed, Event, Judgment
 
@@ -78,7 +78,7 @@ class Journal:
             JournalError: the disk is full or the file cannot be written.
         """
         self._seq += 1
-        body = events.encode(event)
+        body = codec.encode(event)
         envelope = f'{{"v":{VERSION},"seq":{self._seq},"at":{self._clock():.6f},'
         line = envelope.encode() + body[1:] + b"\n"
         try:
@@ -189,7 +189,7 @@ def decode_lines(path: Path, lines: Sequence[bytes]) -> list[Event]:
         JournalError: one of them is not an event; the message has its number in the file.
     """
     try:
-        return events.decode_all(lines)
+        return codec.decode_all(lines)
     except (msgspec.DecodeError, ValueError):
         # Once more line by line, for the number of the one that is to blame.
         for _ in _read_lines(path):
@@ -230,7 +230,7 @@ class Tail:
         end = block.rfind(b"\n") + 1
         self._positions[path] = start + end
         for raw in block[:end].splitlines():
-            yield _with_envelope(raw, events.decode(raw))
+            yield _with_envelope(raw, codec.decode(raw))
 
 
 def _read_file(path: Path) -> Iterator[Event]:
@@ -239,7 +239,7 @@ def _read_file(path: Path) -> Iterator[Event]:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, Event]]:
-    decode = events.decode
+    decode = codec.decode
     number = 0
     for block in whole_lines(path):
         for raw in block:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from steadytrain import events, journal
+from steadytrain import codec, journal
 from steadytrain.errors import JournalError
 from steadytrain.events import (
     AttemptBegan,
@@ -143,4 +143,4 @@ def _compare(writer: str, past: list[Event], reached: list[Judgment]) -> Replay:
 
 def _json(judgments: list[Judgment], index: int) -> str | None:
     # Compared as JSON, since NaN is not equal to itself.
-    return events.encode(judgments[index]).decode() if index < len(judgments) else None
+    return codec.encode(judgments[index]).decode() if index < len(judgments) else None

@@ -1,13 +1,22 @@
 """Events in plain words, English and Chinese: one line for each that a person would want to hear."""
 
 from steadytrain import causes
-from steadytrain.events import (
+from steadytrain.actions import (
     Action,
+    AskPerson,
+    BeginDecay,
+    RollBack,
+    ScaleEpsilon,
+    ScaleLearningRate,
+    ScaleShallowGradients,
+    SetZLoss,
+    SkipDraws,
+    SkipUpdate,
+)
+from steadytrain.events import (
     Advice,
     Alarm,
-    AskPerson,
     AttemptBegan,
-    BeginDecay,
     Cause,
     CheckpointFailed,
     CheckpointRefused,
@@ -21,14 +30,7 @@ from steadytrain.events import (
     Remedy,
     RemedyDone,
     Restart,
-    RollBack,
     RunEnded,
-    ScaleEpsilon,
-    ScaleLearningRate,
-    ScaleShallowGradients,
-    SetZLoss,
-    SkipDraws,
-    SkipUpdate,
 )
 from steadytrain.ranges import size
 

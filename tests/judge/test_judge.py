@@ -6,10 +6,16 @@ import random
 import msgspec
 import pytest
 
+from steadytrain.actions import (
+    AskPerson,
+    RollBack,
+    ScaleLearningRate,
+    SkipDraws,
+    SkipUpdate,
+)
 from steadytrain.events import (
     Advice,
     Alarm,
-    AskPerson,
     AttemptBegan,
     BatchExamined,
     Diagnosis,
@@ -18,10 +24,6 @@ from steadytrain.events import (
     Outcome,
     Remedy,
     RemedyDone,
-    RollBack,
-    ScaleLearningRate,
-    SkipDraws,
-    SkipUpdate,
 )
 from steadytrain.judge.judge import Judge, freeze, thaw
 from tests.samples import began, record

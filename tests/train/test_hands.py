@@ -3,15 +3,17 @@
 import pytest
 import torch
 
-from steadytrain.events import (
+from steadytrain.actions import (
     BeginDecay,
-    Remedy,
     RollBack,
     ScaleEpsilon,
     ScaleLearningRate,
     ScaleShallowGradients,
     SetZLoss,
     SkipDraws,
+)
+from steadytrain.events import (
+    Remedy,
 )
 from steadytrain.train import WarmupStableDecay
 from steadytrain.train.hands import Dials, Orders, Settings

@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadytrain import journal
+from steadytrain.actions import SkipDraws
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import (
     Advice,
@@ -17,7 +18,6 @@ from steadytrain.events import (
     PanelRecord,
     Remedy,
     RunEnded,
-    SkipDraws,
     StepRecord,
 )
 from steadytrain.judge.judge import Judge

@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
+from steadytrain.actions import AskPerson, RollBack
 from steadytrain.events import (
     Advice,
     Alarm,
-    AskPerson,
     AttemptBegan,
     BatchExamined,
     Diagnosis,
@@ -28,7 +28,6 @@ from steadytrain.events import (
     Outcome,
     Remedy,
     RemedyDone,
-    RollBack,
     RunBegan,
     StepRecord,
 )

@@ -2,6 +2,18 @@
 
 import msgspec
 
+from steadytrain.actions import (
+    AskPerson,
+    BeginDecay,
+    Plan,
+    RollBack,
+    ScaleEpsilon,
+    ScaleLearningRate,
+    ScaleShallowGradients,
+    SetZLoss,
+    SkipDraws,
+    SkipUpdate,
+)
 from steadytrain.causes import (
     BAD_TEXT,
     CORRUPTED_GRADIENT,
@@ -17,18 +29,6 @@ from steadytrain.causes import (
     OVERFLOW,
     REPEATED_DATA,
     SHALLOW_GRADIENTS,
-)
-from steadytrain.events import (
-    AskPerson,
-    BeginDecay,
-    Plan,
-    RollBack,
-    ScaleEpsilon,
-    ScaleLearningRate,
-    ScaleShallowGradients,
-    SetZLoss,
-    SkipDraws,
-    SkipUpdate,
 )
 from steadytrain.ranges import Ranges, merge
 

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 
 import torch
 
-from steadytrain.events import (
+from steadytrain.actions import (
     BeginDecay,
     Plan,
-    Remedy,
-    RollBack,
     ScaleEpsilon,
     ScaleLearningRate,
     ScaleShallowGradients,
     SetZLoss,
     SkipDraws,
+    roll_back_step,
+)
+from steadytrain.events import (
+    Remedy,
 )
 from steadytrain.ranges import Ranges
 from steadytrain.train.schedule import WarmupStableDecay
@@ -56,7 +58,7 @@ class Orders:
 
     def install(self, remedy: Remedy) -> None:
         """Let a remedy's settings hold from their own steps on. Installing twice is harmless."""
-        back = roll_back_step(remedy)
+        back = roll_back_step(remedy.plan)
         if back is not None:
             self._actions = [action for action in self._actions if not _began_after(action, back)]
         self._actions += [action for action in remedy.plan if action not in self._actions]
@@ -156,14 +158,6 @@ class Dials:
             for group, rate in zip(self._groups, self._found, strict=True):
                 group["lr"] = rate
         return used
-
-
-def roll_back_step(remedy: Remedy) -> int | None:
-    """The last step that a remedy keeps; None if it does not roll back."""
-    for action in remedy.plan:
-        if isinstance(action, RollBack):
-            return action.to_step
-    return None
 
 
 def _began_after(action: Plan, step: int) -> bool:

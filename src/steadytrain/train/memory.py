@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from steadytrain import events, journal
+from steadytrain import codec, journal
+from steadytrain.actions import roll_back_step
 from steadytrain.errors import CheckpointError
 from steadytrain.events import (
     AttemptBegan,
@@ -22,7 +23,6 @@ from steadytrain.events import (
 )
 from steadytrain.judge.judge import Judge, Limits, State, freeze
 from steadytrain.replay import recall
-from steadytrain.train.hands import roll_back_step
 from steadytrain.wording import sentence
 
 
@@ -72,7 +72,7 @@ class History:
 
     def _abandon(self, remedy: Remedy) -> None:
         """A rollback gives up what came later, from the moment that it is decided."""
-        back = roll_back_step(remedy)
+        back = roll_back_step(remedy.plan)
         if back is not None:
             self.abandoned.append((self.attempt, back))
             self.limits = {at: one for at, one in self.limits.items() if at <= back}
@@ -188,12 +188,12 @@ class Memory:
         for event in past:
             self.history.note(event)
         begin = max((i + 1 for i, one in enumerate(past) if isinstance(one, JudgeState)), default=0)
-        on_record = [events.encode(one) for one in past[begin:] if isinstance(one, Judgment)]
+        on_record = [codec.encode(one) for one in past[begin:] if isinstance(one, Judgment)]
         concluded: list[Judgment] = []
         for _, judgments, self.state in recall(judge, past, from_saved_state=True):
             concluded += judgments
         # As JSON, since NaN is not equal to itself.
-        if [events.encode(one) for one in concluded[: len(on_record)]] != on_record:
+        if [codec.encode(one) for one in concluded[: len(on_record)]] != on_record:
             raise CheckpointError(
                 f"the journal of {self._home} holds judgments that this judge does not reach from "
                 "the same facts, so the run's memory cannot be trusted. Go on with the recipe and "

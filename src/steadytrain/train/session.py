@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from steadytrain import recipes
+from steadytrain.actions import SkipDraws, roll_back_step
 from steadytrain.errors import SettingError
 from steadytrain.events import (
     AttemptBegan,
@@ -34,7 +35,6 @@ from steadytrain.events import (
     RemedyDone,
     RunBegan,
     RunEnded,
-    SkipDraws,
 )
 from steadytrain.judge.judge import Judge
 from steadytrain.progress import Beacon
@@ -44,7 +44,7 @@ from steadytrain.train import gradients
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
 from steadytrain.train.gate import Gate
-from steadytrain.train.hands import Dials, Orders, Settings, roll_back_step
+from steadytrain.train.hands import Dials, Orders, Settings
 from steadytrain.train.losses import (
     domain_sums,
     segment_parts,
@@ -428,7 +428,7 @@ class Session:
         began = time.monotonic()
         self._orders.install(remedy)
         self._feed.leave_out(self._orders.exclusions())
-        back = roll_back_step(remedy)
+        back = roll_back_step(remedy.plan)
         if back is None:
             self._tell(RemedyDone(remedy=remedy.id, attempt=self.attempt, step=number - 1))
             self._redo_if_tainted(remedy, number)
@@ -544,7 +544,7 @@ class Session:
         ref = at.restore_newest(self.steps) if history.attempt else None
         at.attempt += 1
         for order in pending:
-            back = roll_back_step(order) if isinstance(order, Remedy) else None
+            back = roll_back_step(order.plan) if isinstance(order, Remedy) else None
             if back is None:
                 self._pending.append(order)
                 continue
