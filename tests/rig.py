@@ -112,7 +112,13 @@ def panel() -> Panel:
 
 
 def session(
-    home: Path, *, steps: int, garbled: range = range(0), ranks: Ranks | None = None, **changes
+    home: Path,
+    *,
+    steps: int,
+    garbled: range = range(0),
+    ranks: Ranks | None = None,
+    left_out=(),
+    **changes,
 ):
     """A Session over a tiny model; `changes` are arguments of Session."""
     torch.set_num_threads(1)
@@ -124,7 +130,13 @@ def session(
     optimizer = torch.optim.AdamW(
         wrapped.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
     )
-    feed = Feed(Words(garbled), batch_size=BATCH // ranks.world, rank=ranks.rank, world=ranks.world)
+    feed = Feed(
+        Words(garbled),
+        batch_size=BATCH // ranks.world,
+        rank=ranks.rank,
+        world=ranks.world,
+        left_out=left_out,
+    )
     settings = {
         "judge": judge(),
         "schedule": schedule(steps),

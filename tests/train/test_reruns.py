@@ -55,7 +55,7 @@ class Rerun:
 
     def look(self, run, batch):
         run.backward(self.model(batch.tokens_BT), batch)  # gradients under way
-        examiner = run._examiner
+        examiner = run._deeds._examiner
         before = run._trajectory.snapshots.newest_at_or_before(STEPS - 4)
         flights = run._trajectory.recorder.between(before.step + 1, STEPS)
         self.before, self.calls_before = everything(self.model, self.optimizer), len(self.calls)

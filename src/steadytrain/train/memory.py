@@ -15,6 +15,7 @@ from steadytrain.events import (
     JudgeState,
     JudgingEnded,
     Judgment,
+    PanelWanted,
     Remedy,
     RemedyDone,
     RunBegan,
@@ -24,6 +25,9 @@ from steadytrain.events import (
 from steadytrain.judge.judge import Judge, Limits, State, freeze
 from steadytrain.replay import recall
 from steadytrain.wording import sentence
+
+Order = Incident | Remedy | PanelWanted
+"""What rank 0 asks all ranks to do before a later update."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -112,7 +116,7 @@ class Memory:
         self._domains = began.domains
         self.history = History()
         self.state: State = judge.init()
-        self._orders: list[Incident | Remedy] = []
+        self._orders: list[Order] = []
         earlier = journal.load(home, "rank0")
         unsaid = self._recall(judge, earlier)
         if self.history.begun is not None:
@@ -137,11 +141,11 @@ class Memory:
         judgments = self._conclude(event)
         for judgment in judgments:
             self._write(judgment)
-            if isinstance(judgment, Remedy) or _asks_for_evidence(judgment):
-                self._orders.append(judgment)  # type: ignore[arg-type]
+            if isinstance(judgment, Order) and _is_asked(judgment):
+                self._orders.append(judgment)
         return judgments
 
-    def take_orders(self) -> list[Incident | Remedy]:
+    def take_orders(self) -> list[Order]:
         """Orders given since the last call."""
         orders, self._orders = self._orders, []
         return orders
@@ -158,10 +162,10 @@ class Memory:
         """Write the judge's memory down, so that a restart reads less."""
         self._write(JudgeState(step=self.state.step, state=freeze(self.state)))
 
-    def pending(self) -> list[Incident | Remedy]:
+    def pending(self) -> list[Order]:
         """Orders of an earlier life that were never carried out."""
         case = self.state.case
-        open_orders: list[Incident | Remedy] = [
+        open_orders: list[Order] = [
             remedy for remedy in self.history.remedies if remedy.id not in self.history.done
         ]
         if case is not None and case.phase == "examining":
@@ -232,5 +236,5 @@ class Memory:
             self._say(words)
 
 
-def _asks_for_evidence(judgment: Judgment) -> bool:
-    return isinstance(judgment, Incident) and judgment.examine_at is not None
+def _is_asked(judgment: Order) -> bool:
+    return not isinstance(judgment, Incident) or judgment.examine_at is not None

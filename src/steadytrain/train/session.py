@@ -24,27 +24,23 @@ import torch
 from torch import Tensor, nn
 
 from steadytrain import recipes
-from steadytrain.actions import SkipDraws, roll_back_step
 from steadytrain.errors import SettingError
 from steadytrain.events import (
     AttemptBegan,
     Event,
-    Incident,
     OptimizerSettings,
-    Remedy,
-    RemedyDone,
     RunBegan,
     RunEnded,
 )
 from steadytrain.judge.judge import Judge
 from steadytrain.progress import Beacon
 from steadytrain.provenance import Ledger
-from steadytrain.ranges import overlaps
 from steadytrain.train import gradients
+from steadytrain.train.deeds import Deeds, due_step
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
 from steadytrain.train.gate import Gate
-from steadytrain.train.hands import Dials, Orders, Settings
+from steadytrain.train.hands import Dials, Settings
 from steadytrain.train.losses import (
     domain_sums,
     segment_parts,
@@ -52,7 +48,7 @@ from steadytrain.train.losses import (
     token_losses,
     z_losses,
 )
-from steadytrain.train.memory import Memory
+from steadytrain.train.memory import Memory, Order
 from steadytrain.train.panel import Panel
 from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt
 from steadytrain.train.ranks import Ranks
@@ -63,8 +59,6 @@ from steadytrain.train.schedule import WarmupStableDecay
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Tap, UpdateProbe
 from steadytrain.train.trajectory import Trajectory
-
-Order = Incident | Remedy
 
 
 class Session:
@@ -167,7 +161,22 @@ class Session:
         self._probe = UpdateProbe(self._parameters)
         proofreader = Proofreader(feed.order, together=feed.draws_per_step)
         self._proofreader = proofreader if read_texts else None
-        self._examiner = Examiner(
+        self._order_from = order_from
+        self._keeps_provenance = provenance
+        self._ledger: Ledger | None = None
+        self._micro_batches: list[Batch] = []
+        self._draws: tuple[int, ...] = ()
+        self._first_draw = 0
+        self._passed: Pass | None = None
+        self._called: list[Order] = []
+        self._optimizer_settings: dict[str, float] = {}
+        self._is_rewound = False
+        self._has_ended = False
+        self._last_update = time.monotonic()
+        self._beacon = Beacon(
+            self.home, self._ranks.rank, int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
+        )
+        examiner = Examiner(
             home=self.home,
             model=model,
             state=self._training_state,
@@ -182,22 +191,15 @@ class Session:
             ranks=self._ranks,
             clip=clip,
         )
-        self._order_from = order_from
-        self._keeps_provenance = provenance
-        self._ledger: Ledger | None = None
-        self._orders = Orders()
-        self._pending: list[Order] = []
-        self._micro_batches: list[Batch] = []
-        self._draws: tuple[int, ...] = ()
-        self._first_draw = 0
-        self._passed: Pass | None = None
-        self._called: list[Order] = []
-        self._optimizer_settings: dict[str, float] = {}
-        self._is_rewound = False
-        self._has_ended = False
-        self._last_update = time.monotonic()
-        self._beacon = Beacon(
-            self.home, self._ranks.rank, int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
+        self._deeds = Deeds(
+            self._trajectory,
+            model=model,
+            feed=feed,
+            examiner=examiner,
+            panel=panel,
+            ranks=self._ranks,
+            beacon=self._beacon,
+            drop_update=self._drop_update,
         )
 
     def __enter__(self) -> "Session":
@@ -277,7 +279,7 @@ class Session:
         counted = batch.counted_BT.sum()
         nll_B, tokens_B = sequence_sums(nll_BT, batch.counted_BT)
         mean = nll_B.sum() / counted
-        coefficient = self._dials.z_loss(self._orders.at(self.step_number + 1))
+        coefficient = self._dials.z_loss(self._deeds.orders.at(self.step_number + 1))
         if z_BT is not None and coefficient:
             objective = (
                 mean + coefficient * torch.where(batch.counted_BT, z_BT, 0.0).sum() / counted
@@ -308,19 +310,20 @@ class Session:
         number = self.step_number + 1
         self._beacon.beat("step", self.step_number)
         self._hear()
-        self._obey(number)
+        self._deeds.obey(number, draws=self._draws, first_draw=self._first_draw)
         if self._is_rewound:
             return
         self._update(number)
         self._trajectory.step = number
         self._beacon.beat("snapshot", number)
         self._trajectory.keep(is_last=number == self.steps)
-        if self._panel is not None and (number % self._panel_every == 0 or number == self.steps):
-            self._look_at_panel(self._panel, number)
+        if number % self._panel_every == 0 or number == self.steps:
+            self._hear()
+            self._deeds.look_at_panel(number)
 
     def _update(self, number: int) -> None:
         """The step's path: nothing here waits for the device."""
-        settings = self._orders.at(number)
+        settings = self._deeds.orders.at(number)
         planned = self._dials.set(number, settings)
         limits = self._memory.limits(number) if self._memory else None
         self._called = self._memory.take_orders() if self._memory else []
@@ -393,7 +396,7 @@ class Session:
         self._trajectory.recorder.add(flown)
         self._keep_provenance(self._passed.attempt, flown)
         if reading.called:
-            self._pending += self._ranks.tell(self._called)
+            self._deeds.hear(self._called)
         self._tell(record(self._passed, reading))
 
     def _keep_provenance(self, attempt: int, flown: Flight) -> None:
@@ -413,99 +416,31 @@ class Session:
                 f"({error.strerror}); training goes on. Free some space and start again to keep it."
             )
 
-    def _obey(self, number: int) -> None:
-        """Carry out what is due before this update."""
-        due = [order for order in self._pending if _due(order) <= number]
-        self._pending = [order for order in self._pending if _due(order) > number]
-        for order in due:
-            if isinstance(order, Incident):
-                self._beacon.beat("examine", self.step_number)
-                self._tell(self._examiner.examine(order, attempt=self.attempt, step=number - 1))
-            else:
-                self._carry_out(order, number)
-
-    def _carry_out(self, remedy: Remedy, number: int) -> None:
-        began = time.monotonic()
-        self._orders.install(remedy)
-        self._feed.leave_out(self._orders.exclusions())
-        back = roll_back_step(remedy.plan)
-        if back is None:
-            self._tell(RemedyDone(remedy=remedy.id, attempt=self.attempt, step=number - 1))
-            self._redo_if_tainted(remedy, number)
-            return
-        self._beacon.beat("restore", self.step_number)
-        self._drop_step()
-        at = self._trajectory
-        source, checkpoint = at.return_to(back)
-        self._tell(
-            RemedyDone(
-                remedy=remedy.id,
-                attempt=at.attempt,
-                step=back,
-                restored_step=at.step,
-                source=source,
-                seconds=time.monotonic() - began,
-            )
-        )
-        at.attempt += 1
-        self._tell(
-            AttemptBegan(
-                attempt=at.attempt,
-                step=at.step,
-                draw=self._feed.draw,
-                cause="rollback",
-                remedy=remedy.id,
-                checkpoint=checkpoint,
-            )
-        )
-
     def _dial(self, step: int, lr: float) -> Dial:
         """Set the optimizer as it was at a step, with the learning rate that was used."""
-        settings = self._orders.at(step)
+        settings = self._deeds.orders.at(step)
         planned = self._dials.set(step, settings)
         for group in self._optimizer.param_groups:
             group["lr"] *= lr / planned if planned else 1.0
         return Dial(z_loss=self._dials.z_loss(settings), shallow_alpha=settings.shallow_alpha)
 
-    def _redo_if_tainted(self, remedy: Remedy, number: int) -> None:
-        """Draw the present update again if it holds what has just been left out."""
-        ranges = self._feed.excluded(number)
-        leaves_out = any(isinstance(action, SkipDraws) for action in remedy.plan)
-        if leaves_out and any(overlaps(ranges, draw, draw + 1) for draw in self._draws):
-            self._drop_step()
-            self._feed.seek(self._first_draw)
-
-    def _drop_step(self) -> None:
+    def _drop_update(self) -> None:
         """Throw the update under way out; the iterator draws it again."""
         self._optimizer.zero_grad(set_to_none=True)
         self._tap.begin()
         self._is_rewound = True
-
-    def _look_at_panel(self, panel: Panel, number: int) -> None:
-        self._hear()
-        self._tell(
-            panel.evaluate(
-                self._model,
-                ranks=self._ranks,
-                device=self._device,
-                attempt=self.attempt,
-                step=number,
-                beat=lambda: self._beacon.beat("panel", number),
-            )
-        )
 
     def _settle(self) -> bool:
         """After the last step: hear of it and obey; True if that led back into training."""
         self._micro_batches = []
         self._hear()
         while True:
-            orders = self._memory.take_orders() if self._memory else []
-            self._pending += self._ranks.tell(orders)
-            if not self._pending:
+            self._deeds.hear(self._memory.take_orders() if self._memory else [])
+            if not self._deeds.pending:
                 return False
             self._is_rewound = False
-            self._draws = ()
-            self._obey(max(_due(order) for order in self._pending))
+            last = max(map(due_step, self._deeds.pending))
+            self._deeds.obey(last, draws=(), first_draw=self._first_draw)
             if self._is_rewound:
                 return True
 
@@ -537,27 +472,11 @@ class Session:
         if memory is not None:
             told = (memory.history, memory.pending())
         history, pending = self._ranks.tell(told)
-        self._orders = Orders(history.remedies)
-        self._feed.leave_out(self._orders.exclusions())
+        self._deeds.adopt(history.remedies)
         at = self._trajectory
-        at.attempt = history.attempt
         ref = at.restore_newest(self.steps) if history.attempt else None
-        at.attempt += 1
-        for order in pending:
-            back = roll_back_step(order.plan) if isinstance(order, Remedy) else None
-            if back is None:
-                self._pending.append(order)
-                continue
-            # The rollback is what this restart has just done: no later state was allowed.
-            self._tell(
-                RemedyDone(
-                    remedy=order.id,
-                    attempt=self.attempt - 1,
-                    step=back,
-                    restored_step=self.step_number,
-                    source="restart",
-                )
-            )
+        at.attempt = history.attempt + 1
+        self._deeds.resume(pending, attempt=history.attempt)
         self._has_ended = history.has_ended and self.step_number >= self.steps
         self._tell(
             AttemptBegan(
@@ -577,13 +496,6 @@ class Session:
     def _tell(self, event: Event) -> None:
         if self._memory is not None:
             self._memory.tell(event)
-
-
-def _due(order: Order) -> int:
-    if isinstance(order, Remedy):
-        return order.due
-    assert order.examine_at is not None
-    return order.examine_at
 
 
 def _say_on_stderr(words: str) -> None:

@@ -1,0 +1,185 @@
+"""Carry out what is due: gather evidence, act on a remedy, look at the panel, try candidates.
+
+Every rank holds the same orders and obeys them before the same update. What was done is told to
+rank 0's memory after it was done.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from steadytrain.actions import SkipDraws, roll_back_step
+from steadytrain.events import (
+    AttemptBegan,
+    Event,
+    Incident,
+    PanelWanted,
+    Remedy,
+    RemedyDone,
+)
+from steadytrain.progress import Beacon
+from steadytrain.ranges import overlaps
+from steadytrain.train.examiner import Examiner
+from steadytrain.train.feed import Feed
+from steadytrain.train.hands import Orders
+from steadytrain.train.memory import Order
+from steadytrain.train.panel import Panel
+from steadytrain.train.ranks import Ranks
+from steadytrain.train.trajectory import Trajectory
+
+
+class Deeds:
+    """What rank 0's judge asked for, done by all ranks together.
+
+    Args:
+        drop_update: throws the update under way out, so that the iterator draws it again.
+
+    Attributes:
+        orders: remedies in force.
+        pending: what is to be done before a later update.
+    """
+
+    def __init__(
+        self,
+        trajectory: Trajectory,
+        *,
+        model: nn.Module,
+        feed: Feed,
+        examiner: Examiner,
+        panel: Panel | None,
+        ranks: Ranks,
+        beacon: Beacon,
+        drop_update: Callable[[], None],
+    ) -> None:
+        self.orders = Orders()
+        self.pending: list[Order] = []
+        self._at = trajectory
+        self._model = model
+        self._feed = feed
+        self._examiner = examiner
+        self._panel = panel
+        self._ranks = ranks
+        self._device: torch.device = next(model.parameters()).device
+        self._beacon = beacon
+        self._drop_update = drop_update
+
+    def adopt(self, remedies: Sequence[Remedy]) -> None:
+        """Let the remedies of earlier lives hold again."""
+        self.orders = Orders(remedies)
+        self._feed.leave_out(self.orders.exclusions())
+
+    def resume(self, pending: Sequence[Order], *, attempt: int) -> None:
+        """After a restore: what was decided in `attempt` and not done is still due.
+
+        A rollback is what a restart has just done: no later state was allowed.
+        """
+        for order in pending:
+            back = roll_back_step(order.plan) if isinstance(order, Remedy) else None
+            if not isinstance(order, Remedy) or back is None:
+                self.pending.append(order)
+                continue
+            self.tell(
+                RemedyDone(
+                    remedy=order.id,
+                    attempt=attempt,
+                    step=back,
+                    restored_step=self._at.step,
+                    source="restart",
+                )
+            )
+
+    def hear(self, called: Sequence[Order]) -> None:
+        """Learn on all ranks what rank 0 decided. Every rank, same order; rare."""
+        self.pending += self._ranks.tell(list(called))
+
+    def obey(self, number: int, *, draws: Sequence[int], first_draw: int) -> None:
+        """Carry out what is due before update `number`, which holds these draws."""
+        due = [order for order in self.pending if due_step(order) <= number]
+        self.pending = [order for order in self.pending if due_step(order) > number]
+        for order in due:
+            match order:
+                case Incident():
+                    self._beacon.beat("examine", self._at.step)
+                    found = self._examiner.examine(order, attempt=self._at.attempt, step=number - 1)
+                    self.tell(found)
+                case Remedy():
+                    self._carry_out(order, number, draws=draws, first_draw=first_draw)
+                case PanelWanted():
+                    self.look_at_panel(number - 1)
+
+    def look_at_panel(self, step: int) -> None:
+        """Perplexity of the panel after update `step`, if there is a panel."""
+        if self._panel is None:
+            return
+        self.tell(
+            self._panel.evaluate(
+                self._model,
+                ranks=self._ranks,
+                device=self._device,
+                attempt=self._at.attempt,
+                step=step,
+                beat=lambda: self._beacon.beat("panel", step),
+            )
+        )
+
+    def _carry_out(
+        self, remedy: Remedy, number: int, *, draws: Sequence[int], first_draw: int
+    ) -> None:
+        began = time.monotonic()
+        self.orders.install(remedy)
+        self._feed.leave_out(self.orders.exclusions())
+        back = roll_back_step(remedy.plan)
+        at = self._at
+        if back is None:
+            self.tell(RemedyDone(remedy=remedy.id, attempt=at.attempt, step=number - 1))
+            self._redo_if_tainted(remedy, number, draws=draws, first_draw=first_draw)
+            return
+        self._beacon.beat("restore", at.step)
+        self._drop_update()
+        source, checkpoint = at.return_to(back)
+        self.tell(
+            RemedyDone(
+                remedy=remedy.id,
+                attempt=at.attempt,
+                step=back,
+                restored_step=at.step,
+                source=source,
+                seconds=time.monotonic() - began,
+            )
+        )
+        at.attempt += 1
+        self.tell(
+            AttemptBegan(
+                attempt=at.attempt,
+                step=at.step,
+                draw=self._feed.draw,
+                cause="rollback",
+                remedy=remedy.id,
+                checkpoint=checkpoint,
+            )
+        )
+
+    def _redo_if_tainted(
+        self, remedy: Remedy, number: int, *, draws: Sequence[int], first_draw: int
+    ) -> None:
+        """Draw the present update again if it holds what has just been left out."""
+        ranges = self._feed.excluded(number)
+        leaves_out = any(isinstance(action, SkipDraws) for action in remedy.plan)
+        if leaves_out and any(overlaps(ranges, draw, draw + 1) for draw in draws):
+            self._drop_update()
+            self._feed.seek(first_draw)
+
+    def tell(self, event: Event) -> None:
+        """Put a fact or deed on record; rank 0 alone has a record."""
+        if self._at.memory is not None:
+            self._at.memory.tell(event)
+
+
+def due_step(order: Order) -> int:
+    """The update before which an order is carried out."""
+    if isinstance(order, Incident):
+        assert order.examine_at is not None
+        return order.examine_at
+    return order.due
