@@ -14,6 +14,7 @@ from steadytrain.events import RemedyDone, StepRecord
 from steadytrain.judge.clocks import Clocks
 from steadytrain.judge.judge import Judge
 from steadytrain.judge.outcome import Verification
+from steadytrain.judge.treatment import Treatment
 from steadytrain.lab.model import Config, Transformer
 from steadytrain.train import Feed, Panel, Ranks, Session, WarmupStableDecay
 
@@ -96,7 +97,10 @@ class Words:
 
 def judge() -> Judge:
     """Quick to arm and to verify, so that a test is short."""
-    return Judge(detector=Clocks(burn_in=16), verification=Verification(good_steps=8))
+    return Judge(
+        detector=Clocks(burn_in=16),
+        treatment=Treatment(verification=Verification(good_steps=8)),
+    )
 
 
 def schedule(steps: int) -> WarmupStableDecay:

@@ -16,8 +16,9 @@ from steadytrain.events import (
     Judgment,
     RunBegan,
 )
-from steadytrain.judge.judge import Judge, State, thaw
+from steadytrain.judge.judge import Judge
 from steadytrain.judge.restarts import RestartPolicy
+from steadytrain.judge.state import State, thaw
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,8 @@ from steadytrain.events import (
     Remedy,
     RemedyDone,
 )
-from steadytrain.judge.judge import Judge, freeze, thaw
+from steadytrain.judge.judge import Judge
+from steadytrain.judge.state import freeze, thaw
 from tests.samples import began, record
 
 

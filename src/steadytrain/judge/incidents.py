@@ -6,52 +6,23 @@ from typing import Any, Literal
 
 import msgspec
 
-from steadytrain.events import Advice, Alarm, Incident, OptimizerSettings, StepRecord
+from steadytrain.events import (
+    Advice,
+    Alarm,
+    Incident,
+    OptimizerSettings,
+    PanelRecord,
+    StepRecord,
+)
 from steadytrain.judge.detectors import Score
 from steadytrain.judge.evidence import LR_TOLERANCE
+from steadytrain.judge.state import Case
 from steadytrain.signals import Observation, lr_ratio
-
-Phase = Literal["examining", "treating", "verifying", "watching", "waiting"]
-
 
 _TELLING = ("loss", "text:", "repeats", "optimizer:", "lr ratio")
 
 RARE = 1e-6
 """Chance per step and domain that so many sequences are corrupt by accident."""
-
-
-class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """The open incident. A case history belongs to the run and never rolls back.
-
-    Attributes:
-        phase: examining (evidence asked for), treating (a remedy is on its way), verifying (it was
-            carried out), watching (nothing to do but look), waiting (for a person).
-        opened: step whose record opened it.
-        onset: first step that looks affected.
-        last_alarm: newest step with an alarm.
-        examine_at: step before which evidence is gathered.
-        peak: highest total loss seen, None while none was finite.
-        rung: of the newest remedy, -1 before the first.
-        remedy: id of the newest remedy.
-        healed_after: verification counts committed steps after this one.
-    """
-
-    id: str
-    phase: Phase
-    attempt: int
-    opened: int
-    onset: int
-    last_alarm: int
-    signals: tuple[str, ...]
-    directions: tuple[str, ...]
-    score: float
-    examine_at: int
-    peak: float | None = None
-    cause: str | None = None
-    rung: int = -1
-    remedy: str | None = None
-    healed_after: int | None = None
-    good_steps: int = 0
 
 
 def alarms_of(
@@ -121,6 +92,19 @@ def repeat_alarms(record: StepRecord, rate: float) -> tuple[Alarm, ...]:
             value=record.repeated / total, expected=rate,
             score=(record.repeated - usual) / math.sqrt(usual),
         ),
+    )  # fmt: skip
+
+
+def panel_alarms(
+    record: PanelRecord, harmed: Sequence[tuple[int, float, float]], domains: Sequence[str]
+) -> tuple[Alarm, ...]:
+    """An alarm for each domain of the panel that is worse than before the incident."""
+    return tuple(
+        Alarm(
+            attempt=record.attempt, step=record.step, signal=f"panel:{domains[at]}",
+            direction="rise", value=now, expected=before, score=math.inf,
+        )
+        for at, before, now in harmed
     )  # fmt: skip
 
 
@@ -207,7 +191,13 @@ def find_onset(
 
 
 def open_case(
-    number: int, alarms: tuple[Alarm, ...], *, onset: int, examine_at: int, loss: float | None
+    number: int,
+    alarms: tuple[Alarm, ...],
+    *,
+    onset: int,
+    examine_at: int,
+    loss: float | None,
+    level: float | None = None,
 ) -> tuple[Case, Incident]:
     """A new case from the alarms of one step, and the judgment that announces it."""
     first = alarms[0]
@@ -223,6 +213,7 @@ def open_case(
         score=max((alarm.score for alarm in alarms), key=abs),
         examine_at=examine_at,
         peak=loss,
+        level=level,
     )
     return case, announce(case, "opened", first.attempt, first.step)
 

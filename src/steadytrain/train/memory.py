@@ -22,7 +22,8 @@ from steadytrain.events import (
     RunEnded,
     StepRecord,
 )
-from steadytrain.judge.judge import Judge, Limits, State, freeze
+from steadytrain.judge.judge import Judge
+from steadytrain.judge.state import Limits, State, freeze
 from steadytrain.replay import recall
 from steadytrain.wording import sentence
 

@@ -1,0 +1,176 @@
+"""Where a case stands: its evidence, the place of its next remedy, what was tried there."""
+
+import math
+
+from steadytrain.actions import (
+    AskPerson,
+    BeginDecay,
+    Cancel,
+    ClipAttention,
+    ExcludeRank,
+    LimitUpdates,
+    Plan,
+    RollBack,
+    ScaleEpsilon,
+    ScaleLearningRate,
+    ScaleShallowGradients,
+    SetClipping,
+    SetZLoss,
+    roll_back_step,
+)
+from steadytrain.causes import INSTABILITY, LOGIT_GROWTH, SHALLOW_GRADIENTS
+from steadytrain.events import BatchExamined, Proposal
+from steadytrain.judge.evidence import Evidence, is_higher
+from steadytrain.judge.rungs import Place
+from steadytrain.judge.seen import farness, layer_ratios, lr_jump, mixture_of
+from steadytrain.judge.state import LAG, Case, State, Tried
+from steadytrain.ranges import Ranges, overlaps
+
+STATE_CAUSES = (INSTABILITY, SHALLOW_GRADIENTS, LOGIT_GROWTH)
+"""Causes in the model's own state: they come back when a remedy wears off."""
+
+SETTINGS = (
+    BeginDecay, ClipAttention, ExcludeRank, LimitUpdates, ScaleEpsilon, ScaleLearningRate,
+    ScaleShallowGradients, SetClipping, SetZLoss,
+)  # fmt: skip
+"""Actions that hold on and can be cancelled."""
+
+
+def evidence_of(state: State, case: Case, examined: BatchExamined | None) -> Evidence:
+    """All that is known about a case."""
+    around = [seen for seen in state.recent if seen.step >= case.onset - 2]
+    ratios = [(seen.lr_ratio, seen.step) for seen in around if seen.lr_ratio is not None]
+    ratio, ratio_step = max(ratios, key=lambda one: farness(one[0]), default=(None, None))
+    settled = [seen for seen in state.recent if seen.step < case.onset]
+    return Evidence(
+        onset=case.onset,
+        step=state.step,
+        directions=case.directions,
+        signals=case.signals,
+        domains=state.domains,
+        lr_ratio=ratio,
+        lr_step=ratio_step,
+        has_recovered=_has_recovered(state),
+        landed=_landed(state, case.onset),
+        loss_is_finite=all(math.isfinite(seen.loss) for seen in around),
+        examined=examined,
+        lr_jump=lr_jump(around),
+        changed_settings=state.changed_settings,
+        layer_ratios=layer_ratios(state.layers, settled, around[2:]),
+        mixture=mixture_of(state.domains, settled, around[2:], draws_per_step=state.draws_per_step),
+    )
+
+
+def place_of(state: State, case: Case, cause: str, *, relapse: int, cool_down: int) -> Place:
+    """Where and when the case's next remedy is chosen.
+
+    Args:
+        relapse, cool_down: how near an earlier case must lie for its remedies to count here; the
+            second for causes in the model's own state. [steps]
+    """
+    examined = state.examined
+    flagged: Ranges = examined.flagged if examined else ()
+    landed = [seen for seen in state.recent if seen.committed]
+    hit = [seen.step for seen in landed if overlaps(flagged, seen.draw, seen.draw_end)]
+    window = _window(state, case)
+    reach = cool_down if cause in STATE_CAUSES else relapse
+    same = [
+        one
+        for one in state.history
+        if one.cause == cause and _is_here(one, case, window, reach=reach)
+    ]
+    mine = [one for one in state.history if one.incident == case.id]
+    return Place(
+        cause=cause,
+        rung=len(same),
+        tries=len(mine),
+        onset=case.onset,
+        due=state.step + LAG,
+        first_flagged=hit[0] if hit else None,
+        flagged=flagged,
+        window=window,
+        landed=_landed(state, case.onset),
+        recovered=_has_recovered(state),
+        is_felt=any(not name.startswith(("text:", "repeats")) for name in case.signals),
+        is_harmed="rise" in case.directions
+        and any(name.startswith(("loss", "panel:")) for name in case.signals),
+        is_step_too_long=examined is not None and is_higher(examined.full_rate, examined.half_rate),
+        has_attention="attention logit" in case.signals,
+        unlike_ranks=examined.unlike_ranks if examined else (),
+        epsilon_factor=_epsilon_factor(state, examined),
+        rollbacks=state.num_rollbacks,
+        steps_lost=state.steps_lost,
+        lr_left=math.prod(one.lr_factor for one in mine if one.result != "refused"),
+        steps=state.steps,
+        draws_per_step=state.draws_per_step,
+        can=state.can,
+    )
+
+
+def tried_of(state: State, case: Case, offered: Proposal, result: str) -> Tried:
+    """The entry of the run's history for a remedy."""
+    begins = [action.from_step for action in offered.plan if isinstance(action, SETTINGS)]
+    factors = [one.factor for one in offered.plan if isinstance(one, ScaleLearningRate)]
+    return Tried(
+        incident=case.id,
+        remedy=offered.id,
+        cause=offered.cause,
+        rung=offered.rung,
+        onset=case.onset,
+        result=result,
+        window=_window(state, case),
+        began=min(begins, default=None),
+        lr_factor=math.prod(factors),
+    )
+
+
+def in_place_of(state: State, case: Case, plan: tuple[Plan, ...]) -> tuple[Plan, ...]:
+    """The plan in place of what was tried before in this case: a higher rung holds all of a
+    lower one that it needs. What made things worse is undone from before it was done."""
+    mine = [one for one in state.history if one.incident == case.id and one.began is not None]
+    replaced = [one for one in mine if one.result in ("not cured", "worse")]
+    if not replaced or any(isinstance(action, AskPerson) for action in plan):
+        return plan
+    back = roll_back_step(plan)
+    if back is None and any(one.result == "worse" for one in replaced):
+        back = min(one.began for one in replaced if one.began is not None)
+        plan = (RollBack(to_step=back), *plan)
+    from_step = back if back is not None else state.step + LAG - 1
+    return (
+        *plan,
+        *(Cancel(remedy=one.remedy, from_step=from_step) for one in replaced),
+    )
+
+
+def _window(state: State, case: Case) -> Ranges:
+    """Draws of the affected steps, and of those that run while a remedy is on its way."""
+    affected = [seen for seen in state.recent if seen.step >= case.onset]
+    if not affected:
+        return ()
+    return ((affected[0].draw, affected[-1].draw_end + LAG * state.draws_per_step),)
+
+
+def _is_here(tried: Tried, case: Case, window: Ranges, *, reach: int) -> bool:
+    """Whether a remedy was tried at this place: in this case, near it, or on the same data."""
+    if tried.incident == case.id or abs(tried.onset - case.onset) <= reach:
+        return True
+    return any(overlaps(tried.window, first, end) for first, end in window)
+
+
+def _has_recovered(state: State) -> bool:
+    return bool(state.recent) and state.recent[-1].in_band
+
+
+def _landed(state: State, onset: int) -> bool:
+    """Whether an update that looks affected changed the weights."""
+    affected = (seen for seen in state.recent if seen.step >= onset)
+    return any(seen.committed and not seen.in_band for seen in affected)
+
+
+def _epsilon_factor(state: State, examined: BatchExamined | None) -> float | None:
+    """What brings Adam's epsilon below all but the smallest gradients; None where it is."""
+    epsilon = state.optimizer.get("eps")
+    if examined is None or examined.harmless_epsilon is None or not epsilon:
+        return None
+    factor = examined.harmless_epsilon / epsilon
+    return factor if factor < 1.0 else None
