@@ -68,19 +68,21 @@ class ZClip:
         followed: each value at the ceiling widens the band by 7 %.
         """
         count, mean, variance = seen.unbind()
-        top = mean + self.sigmas * (variance.sqrt() + TINY)
+        top = torch.add(mean, variance.sqrt() + TINY, alpha=self.sigmas)
         return torch.where(count >= self.warmup, top, math.inf)
 
     def learn(self, seen: Tensor, norm: Tensor, *, landed: Tensor) -> None:
         """Take in the norm of an update, in place, if `landed` is true."""
         count, mean, variance = seen.unbind()
         is_warm = count >= self.warmup
-        share = torch.where(is_warm, 1 - self.keep, 1 / (count + 1))
-        new_mean = mean + share * (norm - mean)
+        new_count = count + 1
+        share = torch.where(is_warm, 1 - self.keep, new_count.reciprocal())
+        off = norm - mean
+        new_mean = torch.addcmul(mean, share, off)
+        new_off = norm - new_mean
         # The variance of the first norms grows by (x - old mean)(x - new mean) (Welford 1962).
-        other = norm - torch.where(is_warm, new_mean, mean)
-        new_variance = (1 - share) * variance + share * (norm - new_mean) * other
-        new = torch.stack((count + 1, new_mean, new_variance))
+        square = new_off * torch.where(is_warm, new_off, off)
+        new = torch.stack((new_count, new_mean, torch.lerp(variance, square, share)))
         seen.copy_(torch.where(landed, new, seen))
 
 
@@ -133,7 +135,7 @@ class AdaGC:
         gamma_P, count = seen[:-1], seen[-1]
         later_P = torch.where(
             count >= self.warmup,
-            gamma_P + (1 - self.keep) * (norm_P - gamma_P),
+            torch.lerp(gamma_P, norm_P, 1 - self.keep),
             torch.minimum(gamma_P, norm_P),
         )
         new_P = torch.where(gamma_P > 0, later_P, norm_P)
@@ -178,7 +180,7 @@ class Thresholds:
             limit: what ZClip said, if it was in force.
             landed: 1.0 if the update landed, 0.0 if not.
         """
-        is_news = (landed > 0) & torch.isfinite(norm)
+        is_news = (landed > 0) & (norm < math.inf)  # false of NaN too
         if limit is None:
             limit = self._zclip.ceiling(self._norm_seen)
         self._zclip.learn(self._norm_seen, torch.minimum(norm, limit), landed=is_news)

@@ -19,7 +19,7 @@ from steadytrain.train.state import local
 # P parameters.
 
 SPIKE = 5000.0
-"""A squared gradient so many times its running mean is a spike. Source: SPAM (Huang et al. 2025)."""
+"""A squared gradient so many times its running mean is a spike. Source: SPAM (Huang 2025)."""
 
 GRACE = 20
 """Updates that a second moment must have seen to be compared with. Source: SPAM's own code, which
@@ -168,7 +168,7 @@ def _surprise(one: _Second) -> Tensor:
 
 
 def _over_ranks(sums: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """Each rank's sums added up where the parameter is sharded: one collective per kind of sharding.
+    """Each rank's sums added up where the parameter is sharded: one collective per sharding.
 
     Every rank, same order.
     """
@@ -180,7 +180,7 @@ def _over_ranks(sums: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> l
     for (mesh, placements), members in kinds.items():
         parts = [Replicate() if one.is_replicate() else Partial("sum") for one in placements]
         stacked = torch.stack([sums[index] for index in members])
-        added = DTensor.from_local(stacked, mesh, parts).full_tensor()  # type: ignore[no-untyped-call]
+        added = DTensor.from_local(stacked, mesh, parts).full_tensor()
         for index, one in zip(members, added.unbind(), strict=True):
             whole[index] = one
     return whole
