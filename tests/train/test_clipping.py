@@ -84,7 +84,7 @@ def test_zclip_is_the_papers():
     assert sum(ours < norm for ours, norm in zip(found, norms, strict=True)) > 5
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_norm_that_is_not_finite_is_not_learned(bad):
     norms = spiky_norms(60)
     _, clean = follow_zclip(norms)
