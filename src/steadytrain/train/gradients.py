@@ -131,10 +131,6 @@ class Shrinker:
     def has_embedding(self) -> bool:
         return bool(self._embedding)
 
-    @property
-    def num_blocks(self) -> int:
-        return self._count
-
     def shrink(self, alpha: float, reach: float) -> None:
         """Multiply the gradients in place."""
         factors = [(parameter, alpha) for parameter in self._embedding]

@@ -202,6 +202,10 @@ class Dials:
         self._ratios = [float(group["lr"]) / first for group in self._groups]
         self._epsilons = [float(group.get("eps", 0.0)) for group in self._groups]
 
+    @property
+    def has_schedule(self) -> bool:
+        return self._schedule is not None
+
     def z_loss(self, settings: Settings) -> ZLoss:
         """The coefficients in force."""
         own = settings.own_z_loss * self._z_loss

@@ -91,6 +91,28 @@ def sequence_sums(nll_BT: Tensor, counted_BT: Tensor) -> tuple[Tensor, Tensor]:
     return nll_B, counted_BT.sum(1)
 
 
+def mean_loss(nll_BT: Tensor, counted_BT: Tensor) -> Tensor:
+    """Mean cross-entropy of the counted tokens. [nats/token]"""
+    nll_B, _ = sequence_sums(nll_BT, counted_BT)
+    return nll_B.sum() / counted_BT.sum()
+
+
+@torch.no_grad()
+def batch_sums(
+    nll_BT: Tensor, batch: Batch, *, z_BT: Tensor | None, domains: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a micro-batch adds to the record: the sums of each domain [K, 5], the sum of
+    logsumexp^2 (0 if it is not known), and the mean loss of each sequence [B]."""
+    nll_B, tokens_B = sequence_sums(nll_BT, batch.counted_BT)
+    z_nll = nll_B.new_zeros(())
+    if z_BT is not None:
+        z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
+    parts = (nll_B, tokens_B, batch.bytes_B, batch.domain_B)
+    if batch.segment_BT is not None:
+        parts = segment_parts(nll_BT, batch)
+    return domain_sums(*parts, domains=domains), z_nll, nll_B / tokens_B.clamp(min=1)
+
+
 def segment_sums(
     nll_BT: Tensor, counted_BT: Tensor, segment_BT: Tensor, *, segments: int
 ) -> tuple[Tensor, Tensor]:

@@ -48,8 +48,11 @@ def keeps_moments(optimizer: torch.optim.Optimizer) -> bool:
     """Whether it keeps Adam's moments; of one that has made no step yet, by its class."""
     if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
         return True
-    kept = [state for state in optimizer.state.values() if state]
-    return any("exp_avg" in state and "exp_avg_sq" in state for state in kept)
+    # NAdam's product of momenta would have to begin anew too.
+    return any(
+        {"exp_avg", "exp_avg_sq", "step"} <= state.keys() and "mu_product" not in state
+        for state in optimizer.state.values()
+    )
 
 
 @torch.no_grad()

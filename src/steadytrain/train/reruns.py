@@ -23,6 +23,7 @@ from steadytrain.train.losses import (
     ZLoss,
     add_z_loss,
     largest_logits,
+    mean_loss,
     sequence_sums,
     token_losses,
     z_losses,
@@ -189,7 +190,7 @@ class Reruns:
         nll_BT, lse_BT = token_losses(logits_BTV, batch.targets_BT)
         nll_B, tokens_B = sequence_sums(nll_BT, batch.counted_BT)
         objective = add_z_loss(
-            nll_B.sum() / batch.counted_BT.sum(),
+            mean_loss(nll_BT, batch.counted_BT),
             batch.counted_BT,
             z_loss,
             z_BT=z_losses(lse_BT),

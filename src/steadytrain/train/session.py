@@ -36,6 +36,7 @@ from steadytrain.judge.judge import Judge
 from steadytrain.progress import Beacon
 from steadytrain.provenance import Ledger
 from steadytrain.train import gradients
+from steadytrain.train.abilities import can
 from steadytrain.train.deeds import Deeds, due_step
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
@@ -44,10 +45,9 @@ from steadytrain.train.hands import Dials, Settings
 from steadytrain.train.losses import (
     ZLoss,
     add_z_loss,
-    domain_sums,
+    batch_sums,
     largest_logits,
-    segment_parts,
-    sequence_sums,
+    mean_loss,
     token_losses,
     z_losses,
 )
@@ -192,6 +192,7 @@ class Session:
             proofreader=proofreader,
             ranks=self._ranks,
             clip=clip,
+            settings=lambda step: self._deeds.orders.at(step),
         )
         self._deeds = Deeds(
             self._trajectory,
@@ -285,22 +286,12 @@ class Session:
             z_BT: logsumexp^2 of each token; without it no z-loss can be added.
             largest_BT: largest logit of each token; without it no z-loss of form "max" can be.
         """
-        nll_B, tokens_B = sequence_sums(nll_BT, batch.counted_BT)
-        mean = nll_B.sum() / batch.counted_BT.sum()
+        mean = mean_loss(nll_BT, batch.counted_BT)
         objective = add_z_loss(
             mean, batch.counted_BT, self._z_loss(), z_BT=z_BT, largest_BT=largest_BT
         )
         (objective / self._feed.accumulate).backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            nll_B = nll_B.detach()
-            z_nll = torch.zeros((), device=mean.device)
-            if z_BT is not None:
-                z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
-            parts = (nll_B, tokens_B, batch.bytes_B, batch.domain_B)
-            if batch.segment_BT is not None:
-                parts = segment_parts(nll_BT.detach(), batch)
-            sums = domain_sums(*parts, domains=len(self._feed.domains))
-            self._tap.add(sums, z_nll, nll_B / tokens_B.clamp(min=1))
+        self._tap.add(*batch_sums(nll_BT, batch, z_BT=z_BT, domains=len(self._feed.domains)))
         return mean.detach()
 
     def step(self) -> None:
@@ -470,6 +461,12 @@ class Session:
             panel=self._panel.digest if self._panel else None,
             layers=gradients.GROUPS,
             order=self._order_from,
+            can=can(
+                self._optimizer,
+                self._model,
+                world=self._ranks.world,
+                has_schedule=self._dials.has_schedule,
+            ),
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         )
 
