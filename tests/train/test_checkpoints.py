@@ -25,13 +25,13 @@ from steadytrain.train.state import TrainingState
 class Run:
     """A tiny model with dropout, its snapshots and its checkpoints."""
 
-    def __init__(self, home, *, keep=3, width=8, snapshots=2, **options):
+    def __init__(self, home, *, keep=3, width=8, snapshots=2, extras=None, **options):
         torch.manual_seed(1)
         self.model = nn.Sequential(
             nn.Linear(6, width), nn.BatchNorm1d(width), nn.Dropout(0.3), nn.Linear(width, 1)
         )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01, fused=True)
-        self.state = TrainingState(self.model, self.optimizer)
+        self.state = TrainingState(self.model, self.optimizer, extras=extras)
         self.snapshots = Snapshots(self.state, keep=snapshots)
         self.home = home
         self.checkpoints = Checkpoints(home / "checkpoints", self.state, keep=keep, **options)
@@ -560,6 +560,39 @@ def test_killed_at_any_moment_it_leaves_old_or_new_and_never_a_mixture(tmp_path)
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[1]) > 10
+
+
+class TestExtras:
+    """What the guard itself has learned."""
+
+    def test_it_comes_back_bit_for_bit(self, tmp_path):
+        path = Run(tmp_path, extras={"seen": torch.tensor([0.1, float("nan")])}).save(5)
+        seen = torch.zeros(2)
+        Run(tmp_path, extras={"seen": seen}).checkpoints.restore(path)
+        assert seen.numpy().tobytes() == torch.tensor([0.1, float("nan")]).numpy().tobytes()
+
+    def test_it_begins_anew_from_a_checkpoint_without_it(self, tmp_path):
+        old = Run(tmp_path)
+        old.train(3)
+        path = old.save(3)
+        seen = torch.zeros(2)
+        new = Run(tmp_path, extras={"seen": seen})
+        seen.fill_(7.0)
+        new.checkpoints.restore(path)
+        assert seen.tolist() == [0.0, 0.0]
+        found = new.copy()
+        assert found.pop("guard.seen") is not None
+        assert_same_bits(found, old.copy())
+
+    def test_it_begins_anew_where_its_shape_is_another_now(self, tmp_path):
+        path = Run(tmp_path, extras={"seen": torch.ones(2), "kept": torch.ones(1)}).save(5)
+        seen, kept = torch.zeros(3), torch.zeros(1)
+        Run(tmp_path, extras={"seen": seen, "kept": kept}).checkpoints.restore(path)
+        assert (seen.tolist(), kept.tolist()) == ([0.0] * 3, [1.0])
+
+    def test_a_checkpoint_that_knows_more_loads_too(self, tmp_path):
+        path = Run(tmp_path, extras={"later": torch.ones(2)}).save(5)
+        Run(tmp_path).checkpoints.restore(path)
 
 
 TWO_RANKS = """

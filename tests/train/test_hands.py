@@ -16,7 +16,9 @@ from steadytrain.events import (
     Remedy,
 )
 from steadytrain.train import WarmupStableDecay
+from steadytrain.train.feed import Exclusion
 from steadytrain.train.hands import Dials, Orders, Settings
+from steadytrain.train.losses import ZLoss
 
 
 def remedy(*plan, number=1):
@@ -64,17 +66,17 @@ def test_every_setting_holds_from_its_step_on():
     assert orders.at(10).epsilon_factor == 1.0
     at_once = orders.at(11)
     assert at_once.epsilon_factor == 0.1
-    assert at_once.shallow_alpha == pytest.approx(0.2)
-    assert at_once.z_loss == 1e-4
+    assert at_once.shrinks == ((pytest.approx(0.2), 1 / 3),)
+    assert (at_once.own_z_loss, at_once.z_loss) == (0.0, ZLoss(logsumexp=1e-4))
     assert at_once.decay_from == 10
-    assert orders.at(19).shallow_alpha == 1.0
+    assert orders.at(19).shrinks == ()
 
 
 def test_a_rollback_withdraws_settings_of_the_branch_it_leaves_but_no_exclusion():
     orders = Orders([remedy(LOWER, SkipDraws(ranges=((5, 6),), from_step=10))])
     orders.install(remedy(RollBack(to_step=3), number=2))
     assert orders.at(11).lr_factor == 1.0
-    assert orders.exclusions() == [(10, ((5, 6),))]
+    assert orders.exclusions() == [Exclusion(10, ((5, 6),))]
 
 
 def test_installing_twice_is_harmless():

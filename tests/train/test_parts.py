@@ -99,10 +99,10 @@ def test_clipping_is_that_of_torch():
     norms = gradients.LayerNorms(model)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 2.0)
-    norm, _ = norms.measure()
+    norm = norms.measure().total
     assert norm.item() == pytest.approx(math.sqrt(48))
     gradients.clip(list(model.parameters()), norm, max_norm=1.0)
-    assert norms.measure()[0].item() == pytest.approx(1.0, rel=1e-5)
+    assert norms.measure().total.item() == pytest.approx(1.0, rel=1e-5)
 
 
 def test_each_group_of_layers_has_a_gradient_norm_of_its_own():
@@ -111,19 +111,40 @@ def test_each_group_of_layers_has_a_gradient_norm_of_its_own():
         size = {"embed": 1.0, "blocks": 1.0 + int(name.split(".")[1]) if "blocks" in name else 0.0}
         parameter.grad = torch.zeros_like(parameter)
         parameter.grad.view(-1)[0] = size.get(name.split(".")[0], 0.0)
-    total, groups = gradients.LayerNorms(model).measure()
+    total, groups, _ = gradients.LayerNorms(model).measure()
     per_block = sum(name.startswith("blocks.0.") for name, _ in model.named_parameters())
     expected = [1.0, *[depth * math.sqrt(per_block) for depth in (1, 2, 3)], 0.0]
     assert groups.tolist() == pytest.approx(expected, rel=1e-6)
     assert total.item() == pytest.approx(math.hypot(*expected), rel=1e-6)
 
 
-def test_shallow_parameters_are_the_embedding_and_the_lowest_block():
-    model = Transformer(Config(width=16, layers=2, heads=2), seed=0)
-    names = {id(p): name for name, p in model.named_parameters()}
-    found = {names[id(p)] for p in gradients.shallow_parameters(model)}
-    assert {name.split(".")[0] for name in found} == {"embed", "blocks"}
-    assert all(name.startswith(("embed", "blocks.0.")) for name in found)
+def shrunk(model, alpha, reach):
+    """Factor of each parameter's gradient, by name."""
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    gradients.Shrinker(model).shrink(alpha, reach)
+    found = {name: p.grad.unique().tolist() for name, p in model.named_parameters()}
+    return {name: factor for name, [factor] in found.items()}
+
+
+@pytest.mark.parametrize("reach", [0.0, 0.1, 1 / 3, 0.5, 1.0])
+def test_shallow_gradients_shrink_less_from_block_to_block(reach):
+    found = shrunk(Transformer(Config(width=16, layers=6, heads=2), seed=0), 0.1, reach)
+    for name, factor in found.items():
+        expected = 1.0
+        if name.startswith("embed"):
+            expected = 0.1
+        elif name.startswith("blocks."):
+            block = int(name.split(".")[1])
+            if block < reach * 6:
+                expected = min(1.0, 0.1 ** (1 - (block + 0.5) / (reach * 6)))
+        assert factor == pytest.approx(expected, rel=1e-6), name
+
+
+def test_a_model_without_embedding_or_blocks_is_left_alone():
+    model = torch.nn.Linear(2, 2)
+    assert set(shrunk(model, 0.1, 1.0).values()) == {1.0}
+    assert not gradients.Shrinker(model).has_embedding
 
 
 def test_scaled_shallow_gradients_equal_a_shrunk_embedding():
@@ -135,7 +156,7 @@ def test_scaled_shallow_gradients_equal_a_shrunk_embedding():
     shrunk = table.weight.grad.clone()
     table.zero_grad()
     table(seen).square().sum().backward()
-    gradients.scale([table.weight], alpha)
+    gradients.Shrinker(table).shrink(alpha, 0.0)
     assert torch.allclose(table.weight.grad, shrunk)
 
 

@@ -57,6 +57,18 @@ class TestReturn:
         run.train(5)
         assert_same_bits(run.copy(), first)
 
+    def test_what_the_guard_has_learned_comes_back_too(self):
+        run = Run()
+        seen = torch.zeros(2)
+        state = TrainingState(run.model, run.optimizer, extras={"seen": seen})
+        snapshots = Snapshots(state, keep=1)
+        seen.copy_(torch.tensor([1.0, float("nan")]))
+        bits = seen.numpy().tobytes()
+        snapshot = snapshots.take(5, 20)
+        seen.fill_(9.0)
+        snapshots.restore(snapshot)
+        assert seen.numpy().tobytes() == bits
+
     def test_odd_bits_survive(self):
         run = Run()
         bits = torch.tensor([0x7FC12345, -0x00012345, -(2**31), 1, 0, -1, 7, 8], dtype=torch.int32)

@@ -244,3 +244,20 @@ def test_every_random_generator_comes_back():
     state.load_rng(saved)
     assert draw() == first
     assert all(one.dtype == torch.uint8 for one in saved.values())
+
+
+class TestExtras:
+    def test_they_stand_under_a_name_of_their_own(self):
+        seen = torch.zeros(3)
+        state = TrainingState(*make(), extras={"clip.zclip": seen})
+        assert state.tensors()["guard.clip.zclip"] is seen
+        assert state.fingerprint() == TrainingState(*make()).fingerprint()
+        assert state.num_parameters == TrainingState(*make()).num_parameters
+
+    def test_those_named_begin_anew(self):
+        seen, other = torch.zeros(3), torch.ones(2)
+        state = TrainingState(*make(), extras={"seen": seen, "other": other})
+        seen.fill_(4.0)
+        other.fill_(4.0)
+        state.begin_extras_anew(["guard.other"])
+        assert (seen.tolist(), other.tolist()) == ([4.0] * 3, [1.0] * 2)

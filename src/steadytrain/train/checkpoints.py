@@ -34,7 +34,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import CheckpointFailed, CheckpointRefused, CheckpointSaved
 from steadytrain.train.snapshots import Lease, Snapshot
-from steadytrain.train.state import Layout, TrainingState, is_of_optimizer, layout
+from steadytrain.train.state import Layout, TrainingState, is_of_guard, is_of_optimizer, layout
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -181,7 +181,8 @@ class Checkpoints:
 
         The ranks share the verification, and agree on it before anything is touched. Every rank,
         same order, with another number of ranks too; a rank that the checkpoint does not know
-        keeps its random state.
+        keeps its random state. What the guard has learned begins anew where an older version wrote
+        the checkpoint without it, or the guard learns something of another shape now.
 
         Raises:
             CheckpointError: it does not verify, or is of another model.
@@ -199,9 +200,16 @@ class Checkpoints:
             for name, size in manifest["rng"].items()
             if name.startswith(f"rng.{self._crew.rank}.")
         }
+        live = self._state.tensors()
+        unknown = [
+            name
+            for name, one in layout(live).items()
+            if is_of_guard(name) and entries.get(name) != one
+        ]
+        self._state.begin_extras_anew(unknown)
         try:
             state_dict_loader.load(
-                {**self._state.tensors(), **rng},
+                {**{name: live[name] for name in live if name not in unknown}, **rng},
                 storage_reader=FileSystemReader(path),
                 process_group=self._crew.group,
                 no_dist=self._crew.group is None,
@@ -404,7 +412,8 @@ class Checkpoints:
             )
         saved, live = manifest["tensors"], _spell(layout(self._state.tensors()))
         for name in sorted(saved.keys() | live.keys()):
-            if not is_of_optimizer(name) and saved.get(name) != live.get(name):
+            is_fixed = not is_of_optimizer(name) and not is_of_guard(name)
+            if is_fixed and saved.get(name) != live.get(name):
                 raise CheckpointError(
                     f"{path} is of another model: {name} is {saved.get(name)} in it and "
                     f"{live.get(name)} here, so it would stay unrestored. Build the model that "

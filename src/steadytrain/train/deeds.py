@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from steadytrain.actions import SkipDraws, roll_back_step
+from steadytrain.actions import roll_back_step
 from steadytrain.events import (
     AttemptBegan,
     Event,
@@ -20,7 +20,6 @@ from steadytrain.events import (
     RemedyDone,
 )
 from steadytrain.progress import Beacon
-from steadytrain.ranges import overlaps
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Feed
 from steadytrain.train.hands import Orders
@@ -128,13 +127,17 @@ class Deeds:
         self, remedy: Remedy, number: int, *, draws: Sequence[int], first_draw: int
     ) -> None:
         began = time.monotonic()
+        objective = self.orders.at(number).objective
         self.orders.install(remedy)
         self._feed.leave_out(self.orders.exclusions())
         back = roll_back_step(remedy.plan)
         at = self._at
         if back is None:
             self.tell(RemedyDone(remedy=remedy.id, attempt=at.attempt, step=number - 1))
-            self._redo_if_tainted(remedy, number, draws=draws, first_draw=first_draw)
+            is_same = objective == self.orders.at(number).objective
+            if draws and not (is_same and self._would_draw(number, first_draw) == tuple(draws)):
+                self._drop_update()
+                self._feed.seek(first_draw)
             return
         self._beacon.beat("restore", at.step)
         self._drop_update()
@@ -161,15 +164,13 @@ class Deeds:
             )
         )
 
-    def _redo_if_tainted(
-        self, remedy: Remedy, number: int, *, draws: Sequence[int], first_draw: int
-    ) -> None:
-        """Draw the present update again if it holds what has just been left out."""
-        ranges = self._feed.excluded(number)
-        leaves_out = any(isinstance(action, SkipDraws) for action in remedy.plan)
-        if leaves_out and any(overlaps(ranges, draw, draw + 1) for draw in draws):
-            self._drop_update()
-            self._feed.seek(first_draw)
+    def _would_draw(self, number: int, first_draw: int) -> tuple[int, ...]:
+        """The draws that update `number` has under the orders as they are now."""
+        here = self._feed.draw
+        self._feed.seek(first_draw)
+        draws = self._feed.step_draws(number)
+        self._feed.seek(here)
+        return draws
 
     def tell(self, event: Event) -> None:
         """Put a fact or deed on record; rank 0 alone has a record."""

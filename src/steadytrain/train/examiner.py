@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from steadytrain.ranges import Ranges, from_members
 from steadytrain.stats.blocks import MAD_TO_SIGMA
 from steadytrain.text.alike import groups
 from steadytrain.train.feed import Feed
+from steadytrain.train.hands import Settings
 from steadytrain.train.losses import sequence_sums, token_losses
 from steadytrain.train.marks import Marks
 from steadytrain.train.proofreader import Proofreader
@@ -52,7 +53,11 @@ Row = tuple[int, str | None, str]
 
 
 class Examiner:
-    """Reads texts, repeats losses under earlier weights, and looks for impossible moves."""
+    """Reads texts, repeats losses under earlier weights, and looks for impossible moves.
+
+    Args:
+        settings: what remedies asked of a step.
+    """
 
     def __init__(
         self,
@@ -68,8 +73,10 @@ class Examiner:
         proofreader: Proofreader,
         ranks: Ranks,
         clip: float | None,
+        settings: Callable[[int], Settings],
     ) -> None:
         self._home = home
+        self._settings = settings
         self._model = model
         self._state = state
         self._feed = feed
@@ -92,11 +99,7 @@ class Examiner:
         losses = self._compare(affected, healthy, before)
         # Every rank must come to the same answer: what follows is done by all of them together.
         has_defect = any(self._ranks.gather(any(row[1] for row in read.values())))
-        marks = (
-            self._marks.impossible(before, self._recorder.between(before.step + 1, step))
-            if before
-            else {}
-        )
+        marks = self._look_for_marks(before, step) if before else {}
         rerun = self._rerun(before, healthy, onset, step, is_text=has_defect)
         gathered = self._ranks.gather((read, sequences, texts, losses, marks, rerun))
         flagged = {draw: row for part in gathered for draw, row in part[0].items() if row[1]}
@@ -127,6 +130,14 @@ class Examiner:
             **_merge_losses([part[3] for part in gathered]),
             **_merge_marks([part[4] for part in gathered]),
             **_merge_reruns([part[5] for part in gathered]),
+        )
+
+    def _look_for_marks(self, before: Snapshot, step: int) -> dict[str, float]:
+        steps = range(before.step + 1, step + 1)
+        return self._marks.impossible(
+            before,
+            self._recorder.between(before.step + 1, step),
+            was_reset=any(self._settings(one).resets_moments for one in steps),
         )
 
     def _rerun(

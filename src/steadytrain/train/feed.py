@@ -5,10 +5,11 @@ A draw is an absolute position in the data order. Skipping leaves draws out and 
 around a stateful sampler replay the bad batch, or shift everything behind it.
 """
 
+import math
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -92,6 +93,14 @@ def digest(tokens: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(tokens).view(np.uint8).data)
 
 
+class Exclusion(NamedTuple):
+    """Draws that the steps after `from_step`, up to `until`, do not use."""
+
+    from_step: int
+    ranges: Ranges
+    until: float = math.inf
+
+
 class Feed:
     """Walks a data order, all ranks in step: rank r of w takes every w-th draw of an update.
 
@@ -130,7 +139,7 @@ class Feed:
         self._world = world
         self._device = torch.device(device)
         self._left_out = merge(left_out)
-        self._excluded: list[tuple[int, Ranges]] = []
+        self._excluded: list[Exclusion] = []
         self._merged: tuple[Ranges, Ranges] = ((), self._left_out)
 
     @property
@@ -141,13 +150,19 @@ class Feed:
     def draws_per_step(self) -> int:
         return self.batch_size * self.accumulate * self._world
 
-    def leave_out(self, exclusions: list[tuple[int, Ranges]]) -> None:
-        """Replace what remedies exclude: each (from_step, ranges) holds after `from_step`."""
-        self._excluded = [(from_step, merge(ranges)) for from_step, ranges in exclusions]
+    def leave_out(self, exclusions: Iterable[Exclusion | tuple[int, Ranges]]) -> None:
+        """Replace what remedies exclude."""
+        given = [Exclusion(*one) for one in exclusions]
+        self._excluded = [one._replace(ranges=merge(one.ranges)) for one in given]
 
     def excluded(self, step: int) -> Ranges:
         """Draws that step `step` must not use."""
-        active = tuple(one for after, ranges in self._excluded if step > after for one in ranges)
+        active = tuple(
+            drawn
+            for one in self._excluded
+            if one.from_step < step <= one.until
+            for drawn in one.ranges
+        )
         if self._merged[0] != active:  # a skip list is long: merge it once, not every step
             self._merged = (active, merge([*self._left_out, *active]))
         return self._merged[1]

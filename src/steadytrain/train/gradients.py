@@ -1,10 +1,13 @@
-"""Norms, clipping and shallow-layer scaling of gradients; nothing here waits for the device."""
+"""Norms, clipping and shrinking of gradients; nothing here waits for the device."""
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from steadytrain.train.state import local
 
 # P parameters, G groups of layers.
 
@@ -14,8 +17,22 @@ GROUPS = ("embedding", *_DEPTHS, "head")
 """Where a gradient may break out: the input embedding, thirds of the blocks, what comes after."""
 
 
+class Norms(NamedTuple):
+    """L2 norms of the gradients over all ranks, on the device.
+
+    Attributes:
+        total: of all gradients together.
+        group_G: of each group of layers.
+        tensor_P: of each trained parameter; 0 where it has no gradient.
+    """
+
+    total: Tensor
+    group_G: Tensor
+    tensor_P: Tensor
+
+
 class LayerNorms:
-    """Global L2 norm of all gradients, and of each group of layers, before clipping.
+    """Global L2 norm of all gradients, of each group of layers, and of each tensor.
 
     Args:
         model: its blocks are what is named `layers.N.`, `blocks.N.`, `h.N.` or `block.N.`, as in
@@ -28,75 +45,130 @@ class LayerNorms:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._group_P = _groups(model, self._parameters)
         self._index_P: Tensor | None = None
+        self._has_P: list[bool] = []
 
-    def measure(self) -> tuple[Tensor, Tensor]:
-        """The total, a scalar, and the groups [G], on the device."""
-        pairs = [
-            (p.grad, group)
-            for p, group in zip(self._parameters, self._group_P, strict=True)
-            if p.grad is not None
-        ]
+    def measure(self) -> Norms:
+        """Of the gradients as they are now."""
+        grads = [p.grad for p in self._parameters]
         # Of a sharded gradient, the norm of its parts is added up over the ranks by `_whole`.
-        norms = torch._foreach_norm([grad for grad, _ in pairs])
+        norms = torch._foreach_norm([grad for grad in grads if grad is not None])
         norm_P = torch.stack([_whole(norm).float() for norm in norms])
-        if self._index_P is None or len(self._index_P) != len(pairs):
-            groups = [group for _, group in pairs]
-            self._index_P = torch.tensor(groups, device=norm_P.device)
+        has_P = [grad is not None for grad in grads]
+        if self._index_P is None or self._has_P != has_P:
+            groups = [group for group, has in zip(self._group_P, has_P, strict=True) if has]
+            self._index_P, self._has_P = torch.tensor(groups, device=norm_P.device), has_P
         squares_G = torch.zeros(len(GROUPS), device=norm_P.device)
         squares_G.index_add_(0, self._index_P, norm_P.square())
-        return torch.linalg.vector_norm(norm_P), squares_G.sqrt()
+        total = torch.linalg.vector_norm(norm_P)
+        return Norms(total, squares_G.sqrt(), self._in_place(norm_P))
+
+    def _in_place(self, norm_P: Tensor) -> Tensor:
+        """With a 0 for each parameter that has no gradient."""
+        if all(self._has_P):
+            return norm_P
+        found, nothing = iter(norm_P.unbind()), norm_P.new_zeros(())
+        return torch.stack([next(found) if has else nothing for has in self._has_P])
 
 
-def clip(parameters: Sequence[nn.Parameter], norm: Tensor, *, max_norm: float) -> None:
+def factor(norm: Tensor, *, max_norm: float | Tensor) -> Tensor:
+    """What brings a norm down to `max_norm`; 1 where it is not above."""
+    return (max_norm / (norm + 1e-6)).clamp(max=1.0)  # as torch.nn.utils.clip_grad_norm_ does it
+
+
+def clip(parameters: Sequence[nn.Parameter], norm: Tensor, *, max_norm: float | Tensor) -> Tensor:
     """Scale all gradients in place so that their global norm is at most `max_norm`.
+
+    Returns the factor.
 
     Source: Pascanu et al. 2013; 1.0 is the usual limit (GPT-3, PaLM, Llama).
     """
-    torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    found = factor(norm, max_norm=max_norm)
+    scale(parameters, found)
+    return found
 
 
-def scale(parameters: Sequence[nn.Parameter], alpha: float) -> None:
-    """Multiply gradients in place.
-
-    For the embedding this equals `alpha * emb + (1 - alpha) * emb.detach()` in the forward pass.
-
-    Source: embedding gradient shrink, GLM-130B (alpha 0.1).
-    """
-    grads = [p.grad for p in parameters if p.grad is not None]
+def scale(parameters: Sequence[nn.Parameter], by: Tensor) -> None:
+    """Multiply all gradients in place by a scalar on the device."""
+    grads = [local(p.grad) for p in parameters if p.grad is not None]
     if grads:
-        torch._foreach_mul_(grads, alpha)
+        torch._foreach_mul_(grads, by)
 
 
-def shallow_parameters(model: nn.Module) -> tuple[nn.Parameter, ...]:
-    """The input embedding and the lowest block: where gradient outbreaks begin.
+def scale_each(parameters: Sequence[nn.Parameter], factor_P: Tensor) -> None:
+    """Multiply each parameter's gradient in place by its own factor on the device."""
+    for parameter, factor in zip(parameters, factor_P.unbind(), strict=True):
+        if parameter.grad is not None:
+            local(parameter.grad).mul_(factor)
 
-    The embedding is every nn.Embedding; the lowest block is what is named `layers.0.`,
-    `blocks.0.`, `h.0.` or `block.0.`, as in Llama, GPT-2, torchtitan and Megatron.
+
+class Shrinker:
+    """Multiplies the gradients of the embedding and of the lowest blocks: where outbreaks begin.
+
+    The embedding is multiplied by alpha, block i < reach * n of n by
+    alpha ** (1 - (i + 0.5) / (reach * n)), which leads evenly to 1. For the embedding this equals
+    `alpha * emb + (1 - alpha) * emb.detach()` in the forward pass.
+
+    Args:
+        model: the embedding is every nn.Embedding, and what else is named so; blocks are what
+            `LayerNorms` takes for them.
+
+    Source: embedding gradient shrink, GLM-130B (alpha 0.1). Blocks: guess, since an outbreak of the
+    lowest layers' gradients is what it is against.
     """
-    found: dict[int, nn.Parameter] = {}
-    for module in model.modules():
-        if isinstance(module, nn.Embedding):
-            found.update({id(p): p for p in module.parameters(recurse=False)})
-    for name, parameter in model.named_parameters():
-        block = _BLOCK.search(name)
-        if block is not None and int(block[1]) == 0:
-            found[id(parameter)] = parameter
-    return tuple(found.values())
+
+    def __init__(self, model: nn.Module) -> None:
+        self._embedding = list(_embedding(model).values())
+        known = {id(parameter) for parameter in self._embedding}
+        blocks = _blocks(model)
+        self._blocks = [
+            (parameter, blocks[id(parameter)])
+            for parameter in model.parameters()
+            if id(parameter) in blocks and id(parameter) not in known
+        ]
+        self._count = 1 + max(blocks.values(), default=-1)
+
+    @property
+    def has_embedding(self) -> bool:
+        return bool(self._embedding)
+
+    def shrink(self, alpha: float, reach: float) -> None:
+        """Multiply the gradients in place."""
+        factors = [(parameter, alpha) for parameter in self._embedding]
+        deep = reach * self._count
+        for parameter, block in self._blocks:
+            if block < deep:
+                # A block that the reach ends in would lie beyond it with its middle.
+                share = max(0.0, 1 - (block + 0.5) / deep)
+                factors.append((parameter, alpha**share))
+        found = [(local(p.grad), factor) for p, factor in factors if p.grad is not None]
+        if found:
+            grads, numbers = zip(*found, strict=True)
+            torch._foreach_mul_(list(grads), list(numbers))
+
+
+def _embedding(model: nn.Module) -> dict[int, nn.Parameter]:
+    """Parameters of the input embedding, by id. Megatron's, by name, is no nn.Embedding."""
+    return {
+        id(parameter): parameter
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) or type(module).__name__.endswith("Embedding")
+        for parameter in module.parameters(recurse=False)
+        if parameter.ndim == 2
+    }
+
+
+def _blocks(model: nn.Module) -> dict[int, int]:
+    """Number of the block that a parameter belongs to, by id."""
+    return {
+        id(parameter): int(found[1])
+        for name, parameter in model.named_parameters()
+        if (found := _BLOCK.search(name)) is not None
+    }
 
 
 def _groups(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[int]:
     """Index into GROUPS of each parameter."""
-    embedding = {
-        id(p)
-        for module in model.modules()
-        if isinstance(module, nn.Embedding)
-        for p in module.parameters(recurse=False)
-    }
-    blocks = {
-        id(p): int(found[1])
-        for name, p in model.named_parameters()
-        if (found := _BLOCK.search(name)) is not None
-    }
+    embedding, blocks = _embedding(model), _blocks(model)
     count = 1 + max(blocks.values(), default=0)
     groups = []
     for parameter in parameters:

@@ -4,25 +4,35 @@ Nothing about remedies lives in a checkpoint. The journal names every remedy; in
 order gives the same settings at every step, in every life of the run.
 """
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import msgspec
 import torch
+from torch import Tensor
 
 from steadytrain.actions import (
     BeginDecay,
+    Cancel,
+    ClipAttention,
+    Clipping,
+    ExcludeRank,
+    LimitUpdates,
     Plan,
+    ResetMoments,
     ScaleEpsilon,
     ScaleLearningRate,
     ScaleShallowGradients,
+    SetClipping,
     SetZLoss,
     SkipDraws,
     roll_back_step,
 )
-from steadytrain.events import (
-    Remedy,
-)
-from steadytrain.ranges import Ranges
+from steadytrain.events import Remedy
+from steadytrain.train.feed import Exclusion
+from steadytrain.train.losses import ZLoss
 from steadytrain.train.schedule import WarmupStableDecay
 
 
@@ -32,72 +42,141 @@ class Settings:
 
     Attributes:
         lr_factor, epsilon_factor: multiply the planned learning rate and Adam's epsilon.
-        shallow_alpha: multiplies the gradients of the embedding and lowest block.
-        z_loss: coefficient, None for the run's own.
+        shrinks: (alpha, reach) for each shrinking of the shallow gradients.
+        own_z_loss: weight of the run's own z-loss.
+        z_loss: added to that.
+        clipping: running threshold in force beside the run's own limit.
+        resets_moments: Adam's moments are set to zero before this very update.
+        limits_updates: each tensor's update is limited by what its gradients were expected to be.
+        attention_threshold: largest attention logit that is let be.
+        excluded_ranks: whose gradients do not count.
         decay_from: the decay begins after this step, None as planned.
     """
 
     lr_factor: float = 1.0
     epsilon_factor: float = 1.0
-    shallow_alpha: float = 1.0
-    z_loss: float | None = None
+    shrinks: tuple[tuple[float, float], ...] = ()
+    own_z_loss: float = 1.0
+    z_loss: ZLoss = field(default_factory=ZLoss)
+    clipping: Clipping | None = None
+    resets_moments: bool = False
+    limits_updates: bool = False
+    attention_threshold: float | None = None
+    excluded_ranks: tuple[int, ...] = ()
     decay_from: int | None = None
+
+    @property
+    def objective(self) -> tuple[Any, ...]:
+        """What a backward pass depends on."""
+        return self.own_z_loss, self.z_loss, self.excluded_ranks
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """An action and the remedy that it belongs to."""
+
+    remedy: str
+    action: Plan
 
 
 class Orders:
     """Remedies in force, in the order in which they were given.
 
     A roll-back abandons a branch and with it the settings that began on it; draws once left out
-    stay out, since bad text is bad on every branch.
+    stay out, since bad text is bad on every branch. What was cancelled stays so: its settings end
+    where the roll-back leads to.
     """
 
     def __init__(self, remedies: Iterable[Remedy] = ()) -> None:
-        self._actions: list[Plan] = []
+        self._orders: list[_Order] = []
+        self._installed: set[str] = set()
         for remedy in remedies:
             self.install(remedy)
 
     def install(self, remedy: Remedy) -> None:
         """Let a remedy's settings hold from their own steps on. Installing twice is harmless."""
+        if remedy.id in self._installed:
+            return
+        self._installed.add(remedy.id)
         back = roll_back_step(remedy.plan)
         if back is not None:
-            self._actions = [action for action in self._actions if not _began_after(action, back)]
-        self._actions += [action for action in remedy.plan if action not in self._actions]
+            earlier = (_rolled_back(order, back) for order in self._orders)
+            self._orders = [order for order in earlier if order is not None]
+        self._orders += [_Order(remedy.id, action) for action in remedy.plan]
 
-    def exclusions(self) -> list[tuple[int, Ranges]]:
-        """What the feed must leave out, as (from_step, ranges)."""
+    def exclusions(self) -> list[Exclusion]:
+        """What the feed must leave out, and in which steps."""
+        ends = self._ends()
         return [
-            (action.from_step, action.ranges)
-            for action in self._actions
-            if isinstance(action, SkipDraws)
+            Exclusion(order.action.from_step, order.action.ranges, ends.get(order.remedy, math.inf))
+            for order in self._orders
+            if isinstance(order.action, SkipDraws)
         ]
 
     def at(self, step: int) -> Settings:
         """The settings of update `step`."""
-        lr_factor = epsilon_factor = shallow_alpha = 1.0
-        z_loss: float | None = None
-        decay_from: int | None = None
-        for action in self._actions:
-            match action:
-                case ScaleLearningRate() if step > action.from_step:
-                    since = step - action.from_step - action.hold_steps
-                    lr_factor *= _relax(action.factor, since, action.rewarm_steps)
-                case ScaleEpsilon() if step > action.from_step:
-                    epsilon_factor *= action.factor
-                case ScaleShallowGradients() if step > action.from_step:
-                    since = step - action.from_step - action.hold_steps
-                    shallow_alpha *= _relax(action.alpha, since, action.relax_steps)
-                case SetZLoss() if step > action.from_step:
-                    z_loss = action.coefficient
-                case BeginDecay():
-                    earliest = action.from_step
-                    decay_from = earliest if decay_from is None else min(decay_from, earliest)
-        return Settings(
-            lr_factor=lr_factor,
-            epsilon_factor=epsilon_factor,
-            shallow_alpha=shallow_alpha,
-            z_loss=z_loss,
-            decay_from=decay_from,
-        )
+        ends = self._ends()
+        settings = Settings()
+        for order in self._orders:
+            since = step - getattr(order.action, "from_step", step)
+            if since > 0 and step <= ends.get(order.remedy, math.inf):
+                settings = _with(settings, order.action, since)
+        return settings
+
+    def _ends(self) -> dict[str, float]:
+        """The last step of each remedy that was cancelled."""
+        ends: dict[str, float] = {}
+        for order in self._orders:
+            if isinstance(order.action, Cancel):
+                old = ends.get(order.action.remedy, math.inf)
+                ends[order.action.remedy] = min(old, order.action.from_step)
+        return ends
+
+
+def _with(settings: Settings, action: Plan, since: int) -> Settings:
+    """The settings and what an action adds to them in its update number `since`, from 1."""
+    match action:
+        case ScaleLearningRate():
+            factor = _relax(action.factor, since - action.hold_steps, action.rewarm_steps)
+            return replace(settings, lr_factor=settings.lr_factor * factor)
+        case ScaleEpsilon():
+            return replace(settings, epsilon_factor=settings.epsilon_factor * action.factor)
+        case ScaleShallowGradients():
+            alpha = _relax(action.alpha, since - action.hold_steps, action.relax_steps)
+            if alpha == 1.0:
+                return settings
+            return replace(settings, shrinks=(*settings.shrinks, (alpha, action.reach)))
+        case SetZLoss():
+            over = 0 if action.hold_steps is None else since - action.hold_steps
+            share = 1.0 - _relax(0.0, over, action.relax_steps)
+            is_largest = action.form == "max"
+            wanted = ZLoss(
+                logsumexp=0.0 if is_largest else action.coefficient,
+                largest=action.coefficient if is_largest else 0.0,
+            )
+            return replace(
+                settings,
+                own_z_loss=(1.0 - share) * settings.own_z_loss,
+                z_loss=settings.z_loss.faded(share, wanted),
+            )
+        case SetClipping() if _is_held(action.hold_steps, since):
+            return replace(settings, clipping=action.method)
+        case ResetMoments():
+            return replace(settings, resets_moments=settings.resets_moments or since == 1)
+        case LimitUpdates() if _is_held(action.hold_steps, since):
+            return replace(settings, limits_updates=True)
+        case ClipAttention() if _is_held(action.hold_steps, since):
+            old = settings.attention_threshold
+            lowest = action.threshold if old is None else min(old, action.threshold)
+            return replace(settings, attention_threshold=lowest)
+        case ExcludeRank():
+            ranks = tuple(sorted({*settings.excluded_ranks, action.rank}))
+            return replace(settings, excluded_ranks=ranks)
+        case BeginDecay():
+            old_step = settings.decay_from
+            first = action.from_step if old_step is None else min(old_step, action.from_step)
+            return replace(settings, decay_from=first)
+    return settings
 
 
 class Dials:
@@ -123,22 +202,29 @@ class Dials:
         self._ratios = [float(group["lr"]) / first for group in self._groups]
         self._epsilons = [float(group.get("eps", 0.0)) for group in self._groups]
 
-    def z_loss(self, settings: Settings) -> float:
-        """The coefficient in force."""
-        return self._z_loss if settings.z_loss is None else settings.z_loss
+    @property
+    def has_schedule(self) -> bool:
+        return self._schedule is not None
+
+    def z_loss(self, settings: Settings) -> ZLoss:
+        """The coefficients in force."""
+        own = settings.own_z_loss * self._z_loss
+        return replace(settings.z_loss, logsumexp=own + settings.z_loss.logsumexp)
 
     def set(self, step: int, settings: Settings) -> float:
         """Turn the dials for update `step`; returns the first group's planned learning rate."""
-        self._found = [float(group["lr"]) for group in self._groups]
-        rates = self._found
         if self._schedule is not None:
             planned = self._schedule.lr(step, decay_from=settings.decay_from)
             rates = [planned * ratio for ratio in self._ratios]
+        else:
+            # A rate that is a tensor on a GPU is waited for: only its owner knows it.
+            self._found = rates = [float(group["lr"]) for group in self._groups]
         for group, rate, epsilon in zip(self._groups, rates, self._epsilons, strict=True):
-            group["lr"] = rate * settings.lr_factor
-            if "eps" in group:
-                group["eps"] = epsilon * settings.epsilon_factor
-        return rates[0] * settings.lr_factor
+            _turn(group, "lr", rate * settings.lr_factor)
+            if is_adams(group):
+                _turn(group, "eps", epsilon * settings.epsilon_factor)
+        self._used = rates[0] * settings.lr_factor
+        return self._used
 
     def used(self, settings: Settings) -> dict[str, float]:
         """What the optimizer uses besides its learning rate, without what remedies asked for."""
@@ -153,17 +239,40 @@ class Dials:
 
     def release(self) -> float:
         """After the update: the rate that was used; the user's own rate is put back."""
-        used = float(self._groups[0]["lr"])
+        rate = self._groups[0]["lr"]
+        # A tensor is as it was filled; reading it from a GPU would wait.
+        used = self._used if isinstance(rate, Tensor) else float(rate)
         if self._schedule is None:
-            for group, rate in zip(self._groups, self._found, strict=True):
-                group["lr"] = rate
+            for group, found in zip(self._groups, self._found, strict=True):
+                _turn(group, "lr", found)
         return used
 
 
-def _began_after(action: Plan, step: int) -> bool:
-    if isinstance(action, SkipDraws):
-        return False
-    return getattr(action, "from_step", -1) > step
+def is_adams(group: dict[str, Any]) -> bool:
+    """Whether a group's epsilon is Adam's: Muon's, for one, belongs to its orthogonalisation."""
+    return "eps" in group and "betas" in group
+
+
+def _turn(group: dict[str, Any], key: str, value: float) -> None:
+    """Set a hyperparameter; one that is a tensor stays the tensor that a captured graph knows."""
+    if isinstance(group[key], Tensor):
+        group[key].fill_(value)
+    else:
+        group[key] = value
+
+
+def _rolled_back(order: _Order, step: int) -> _Order | None:
+    """What is left of an order after a return to `step`."""
+    began = getattr(order.action, "from_step", -1)
+    if began <= step or isinstance(order.action, SkipDraws):
+        return order
+    if isinstance(order.action, Cancel):
+        return _Order(order.remedy, msgspec.structs.replace(order.action, from_step=step))
+    return None
+
+
+def _is_held(hold_steps: int | None, since: int) -> bool:
+    return hold_steps is None or since <= hold_steps
 
 
 def _relax(factor: float, since: int, steps: int) -> float:

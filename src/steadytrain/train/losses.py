@@ -4,6 +4,8 @@ The z-loss is kept apart from the reported loss: a fused kernel that adds it ins
 that is not the language model's (Liger adds lse_square_scale * lse^2 to what it returns).
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,26 @@ from steadytrain.train.feed import Batch
 
 NUM_SUMS = 5
 """Columns of the per-domain sums: nll, tokens, bytes, sequences, squares."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZLoss:
+    """Coefficients of what pulls the logits down: a step's objective adds the mean over tokens of
+
+        logsumexp * (log of the sum of the exponentials)^2 + largest * (largest logit)^2
+
+    Source: PaLM, section 5 (logsumexp 1e-4); Baichuan 2 (largest 2e-4, its "max-z loss").
+    """
+
+    logsumexp: float = 0.0
+    largest: float = 0.0
+
+    def faded(self, share: float, other: "ZLoss") -> "ZLoss":
+        """This one with the weight 1 - share, the other with the weight share."""
+        return ZLoss(
+            logsumexp=(1 - share) * self.logsumexp + share * other.logsumexp,
+            largest=(1 - share) * self.largest + share * other.largest,
+        )
 
 
 def token_losses(logits_BTV: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,10 +57,60 @@ def z_losses(lse_BT: Tensor) -> Tensor:
     return lse_BT.square()
 
 
+def largest_logits(logits_BTV: Tensor) -> Tensor:
+    """The largest logit of each token, in float32. Equal largest ones share the gradient."""
+    return logits_BTV.amax(-1).float()
+
+
+def add_z_loss(
+    mean: Tensor,
+    counted_BT: Tensor,
+    z_loss: ZLoss,
+    *,
+    z_BT: Tensor | None,
+    largest_BT: Tensor | None,
+) -> Tensor:
+    """The objective: the mean cross-entropy and the z-losses; one that is not given is left out.
+
+    Args:
+        z_BT: logsumexp^2 of each token.
+        largest_BT: largest logit of each token.
+    """
+    counted = counted_BT.sum()
+    if z_BT is not None and z_loss.logsumexp:
+        mean = mean + z_loss.logsumexp * torch.where(counted_BT, z_BT, 0.0).sum() / counted
+    if largest_BT is not None and z_loss.largest:
+        square_BT = torch.where(counted_BT, largest_BT, 0.0).square()
+        mean = mean + z_loss.largest * square_BT.sum() / counted
+    return mean
+
+
 def sequence_sums(nll_BT: Tensor, counted_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Summed loss [nats] and number of counted tokens of each sequence."""
     nll_B = torch.where(counted_BT, nll_BT, 0.0).sum(1)  # where, not *: 0 * nan is nan
     return nll_B, counted_BT.sum(1)
+
+
+def mean_loss(nll_BT: Tensor, counted_BT: Tensor) -> Tensor:
+    """Mean cross-entropy of the counted tokens. [nats/token]"""
+    nll_B, _ = sequence_sums(nll_BT, counted_BT)
+    return nll_B.sum() / counted_BT.sum()
+
+
+@torch.no_grad()
+def batch_sums(
+    nll_BT: Tensor, batch: Batch, *, z_BT: Tensor | None, domains: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a micro-batch adds to the record: the sums of each domain [K, 5], the sum of
+    logsumexp^2 (0 if it is not known), and the mean loss of each sequence [B]."""
+    nll_B, tokens_B = sequence_sums(nll_BT, batch.counted_BT)
+    z_nll = nll_B.new_zeros(())
+    if z_BT is not None:
+        z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
+    parts = (nll_B, tokens_B, batch.bytes_B, batch.domain_B)
+    if batch.segment_BT is not None:
+        parts = segment_parts(nll_BT, batch)
+    return domain_sums(*parts, domains=domains), z_nll, nll_B / tokens_B.clamp(min=1)
 
 
 def segment_sums(

@@ -34,8 +34,13 @@ class Marks:
         self._clip = clip
 
     @torch.no_grad()
-    def impossible(self, before: Snapshot, flights: list[Flight]) -> dict[str, float]:
+    def impossible(
+        self, before: Snapshot, flights: list[Flight], *, was_reset: bool
+    ) -> dict[str, float]:
         """Moves that no step of Adam could have made in these steps since a snapshot.
+
+        Args:
+            was_reset: a remedy set the moments to zero meanwhile, so their fall is no mark.
 
         A step moves a weight by at most lr * max(1, (1 - beta1) / sqrt(1 - beta2)) (Kingma and Ba
         2015, section 2.1) plus lr * weight decay * |w|; a second moment falls by at most beta2.
@@ -63,7 +68,7 @@ class Marks:
                 # Clipped gradients are at most `clip` long, so a first moment is at most that.
                 flipped += int((now.abs() > 2 * self._clip + was.abs()).sum())
             elif name.endswith(".exp_avg_sq"):
-                history = was > TINY
+                history = (was > TINY) & (not was_reset)
                 fall = torch.where(history, floor * was / now.clamp(min=TINY), 0.0)
                 moment = max(moment, _largest(fall) / 1.01)  # 1.01: rounding of the decay
                 lost += int((fall > 2.0).sum())

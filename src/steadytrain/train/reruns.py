@@ -17,13 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steadytrain.train import gradients
 from steadytrain.train.feed import Feed
-from steadytrain.train.gate import Gate
-from steadytrain.train.losses import sequence_sums, token_losses, z_losses
+from steadytrain.train.hands import Settings
+from steadytrain.train.losses import (
+    ZLoss,
+    add_z_loss,
+    largest_logits,
+    mean_loss,
+    sequence_sums,
+    token_losses,
+    z_losses,
+)
 from steadytrain.train.recorder import Flight
 from steadytrain.train.snapshots import Snapshot, Snapshots
 from steadytrain.train.state import TrainingState, local
+from steadytrain.train.update import Update
 
 MOST_STEPS = 24
 """More steps are not made again: what a snapshot every 10 steps needs, twice. Source: guess."""
@@ -44,12 +52,12 @@ class Dial:
     """What the hands did at a step, apart from the learning rate used.
 
     Attributes:
-        z_loss: coefficient.
-        shallow_alpha: factor on the gradients of the embedding and lowest block.
+        settings: what remedies asked for.
+        z_loss: coefficients, the run's own among them.
     """
 
-    z_loss: float
-    shallow_alpha: float
+    settings: Settings
+    z_loss: ZLoss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +89,8 @@ class Reruns:
     """Makes steps again. Every method: every rank, same order; the run is left as it was found.
 
     Args:
+        update: how the run's own updates are made.
         dial: sets the optimizer's hyperparameters for a step and says what else was in force.
-        clip: global gradient norm limit, None for none. [L2]
     """
 
     def __init__(
@@ -91,21 +99,17 @@ class Reruns:
         state: TrainingState,
         optimizer: torch.optim.Optimizer,
         feed: Feed,
-        gate: Gate,
+        update: Update,
         *,
         dial: Callable[[int, float], Dial],
-        clip: float | None,
     ) -> None:
         self._model = model
         self._state = state
         self._optimizer = optimizer
         self._feed = feed
-        self._gate = gate
+        self._update = update
         self._dial = dial
-        self._clip = clip
         self._same = SAME.get(next(model.parameters()).device.type, SAME_ON_GPU)
-        self._norms = gradients.LayerNorms(model)
-        self._shallow = gradients.shallow_parameters(model)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
 
     def remake(
@@ -169,28 +173,29 @@ class Reruns:
         for first in range(0, len(flight.draws), self._feed.batch_size):
             draws = tuple(flight.draws[first : first + self._feed.batch_size].tolist())
             losses.append(self._backward(draws, dial.z_loss, self._feed.accumulate))
-        if dial.shallow_alpha != 1.0:
-            gradients.scale(self._shallow, dial.shallow_alpha)
-        norm, _ = self._norms.measure()
-        if self._clip is not None:
-            gradients.clip(self._parameters, norm, max_norm=self._clip)
-        self._gate.step(torch.tensor(float(flight.committed), device=norm.device))
+        norms = self._update.measure(dial.settings)
+        committed = torch.tensor(float(flight.committed), device=norms.total.device)
+        self._update.land(norms, dial.settings, committed)
         self._optimizer.zero_grad(set_to_none=True)
+        norm = float(norms.total)
         found = torch.cat(losses).float().cpu().numpy()
         if not np.allclose(found, flight.losses, rtol=self._same, atol=0.0, equal_nan=True):
-            return "loss", float(norm)
-        same = np.isclose(float(norm), flight.grad_norm, rtol=self._same, atol=0.0, equal_nan=True)
-        return None if same else "gradient norm", float(norm)
+            return "loss", norm
+        same = np.isclose(norm, flight.grad_norm, rtol=self._same, atol=0.0, equal_nan=True)
+        return None if same else "gradient norm", norm
 
-    def _backward(self, draws: tuple[int, ...], z_loss: float, accumulate: int) -> Tensor:
+    def _backward(self, draws: tuple[int, ...], z_loss: ZLoss, accumulate: int) -> Tensor:
         batch = self._feed.batch(draws)
-        nll_BT, lse_BT = token_losses(self._model(batch.tokens_BT), batch.targets_BT)
+        logits_BTV = self._model(batch.tokens_BT)
+        nll_BT, lse_BT = token_losses(logits_BTV, batch.targets_BT)
         nll_B, tokens_B = sequence_sums(nll_BT, batch.counted_BT)
-        counted = batch.counted_BT.sum()
-        objective = nll_B.sum() / counted
-        if z_loss:
-            z_nll = torch.where(batch.counted_BT, z_losses(lse_BT), 0.0).sum()
-            objective = objective + z_loss * z_nll / counted
+        objective = add_z_loss(
+            mean_loss(nll_BT, batch.counted_BT),
+            batch.counted_BT,
+            z_loss,
+            z_BT=z_losses(lse_BT),
+            largest_BT=largest_logits(logits_BTV) if z_loss.largest else None,
+        )
         (objective / accumulate).backward()  # type: ignore[no-untyped-call]
         return (nll_B / tokens_B.clamp(min=1)).detach()
 
@@ -198,7 +203,7 @@ class Reruns:
         found = 0
         for first in range(0, len(draws), self._feed.batch_size):
             part = draws[first : first + self._feed.batch_size]
-            losses = self._backward(part, 0.0, self._feed.accumulate)
+            losses = self._backward(part, ZLoss(), self._feed.accumulate)
             found = zlib.crc32(losses.float().cpu().numpy().tobytes(), found)
         for parameter in self._parameters:
             if parameter.grad is not None:

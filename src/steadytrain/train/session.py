@@ -36,15 +36,18 @@ from steadytrain.judge.judge import Judge
 from steadytrain.progress import Beacon
 from steadytrain.provenance import Ledger
 from steadytrain.train import gradients
+from steadytrain.train.abilities import can
 from steadytrain.train.deeds import Deeds, due_step
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
 from steadytrain.train.gate import Gate
 from steadytrain.train.hands import Dials, Settings
 from steadytrain.train.losses import (
-    domain_sums,
-    segment_parts,
-    sequence_sums,
+    ZLoss,
+    add_z_loss,
+    batch_sums,
+    largest_logits,
+    mean_loss,
     token_losses,
     z_losses,
 )
@@ -59,6 +62,7 @@ from steadytrain.train.schedule import WarmupStableDecay
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Tap, UpdateProbe
 from steadytrain.train.trajectory import Trajectory
+from steadytrain.train.update import Update
 
 
 class Session:
@@ -136,16 +140,15 @@ class Session:
         self._judge = judge or recipes.pretrain()
         self._panel = panel
         self._ranks = ranks or Ranks()
-        self._clip = clip
         self._panel_every = panel_every
         self._say = say or _say_on_stderr
         self._fence = fence
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
-        self._shallow = gradients.shallow_parameters(model)
-        self._norms = gradients.LayerNorms(model)
         self._dials = Dials(optimizer, schedule, z_loss=z_loss)
-        self._training_state = TrainingState(model, optimizer)
+        self._gate = Gate(optimizer, self._device)
+        self._making = Update(model, optimizer, self._gate, clip=clip)
+        self._training_state = TrainingState(model, optimizer, extras=self._making.learned)
         self._trajectory = Trajectory(
             self.home,
             self._training_state,
@@ -157,7 +160,6 @@ class Session:
             keep=keep,
         )
         self._tap = Tap(domains=len(feed.domains), device=self._device)
-        self._gate = Gate(optimizer, self._device)
         self._probe = UpdateProbe(self._parameters)
         proofreader = Proofreader(feed.order, together=feed.draws_per_step)
         self._proofreader = proofreader if read_texts else None
@@ -185,11 +187,12 @@ class Session:
             recorder=self._trajectory.recorder,
             snapshots=self._trajectory.snapshots,
             reruns=Reruns(
-                model, self._training_state, optimizer, feed, self._gate, dial=self._dial, clip=clip
+                model, self._training_state, optimizer, feed, self._making, dial=self._dial
             ),
             proofreader=proofreader,
             ranks=self._ranks,
             clip=clip,
+            settings=lambda step: self._deeds.orders.at(step),
         )
         self._deeds = Deeds(
             self._trajectory,
@@ -265,38 +268,30 @@ class Session:
         Returns the micro-batch's mean cross-entropy, detached, on the device. [nats/token]
         """
         nll_BT, lse_BT = token_losses(logits_BTV, batch.targets_BT)
-        return self.backward_losses(nll_BT, batch, z_BT=z_losses(lse_BT))
+        largest_BT = largest_logits(logits_BTV) if self._z_loss().largest else None
+        return self.backward_losses(nll_BT, batch, z_BT=z_losses(lse_BT), largest_BT=largest_BT)
 
     def backward_losses(
-        self, nll_BT: Tensor, batch: Batch, *, z_BT: Tensor | None = None
+        self,
+        nll_BT: Tensor,
+        batch: Batch,
+        *,
+        z_BT: Tensor | None = None,
+        largest_BT: Tensor | None = None,
     ) -> Tensor:
         """The same for a loss that the user computed, such as a fused kernel's.
 
         Args:
             nll_BT: cross-entropy of each token without z-loss. [nats]
             z_BT: logsumexp^2 of each token; without it no z-loss can be added.
+            largest_BT: largest logit of each token; without it no z-loss of form "max" can be.
         """
-        counted = batch.counted_BT.sum()
-        nll_B, tokens_B = sequence_sums(nll_BT, batch.counted_BT)
-        mean = nll_B.sum() / counted
-        coefficient = self._dials.z_loss(self._deeds.orders.at(self.step_number + 1))
-        if z_BT is not None and coefficient:
-            objective = (
-                mean + coefficient * torch.where(batch.counted_BT, z_BT, 0.0).sum() / counted
-            )
-        else:
-            objective = mean
+        mean = mean_loss(nll_BT, batch.counted_BT)
+        objective = add_z_loss(
+            mean, batch.counted_BT, self._z_loss(), z_BT=z_BT, largest_BT=largest_BT
+        )
         (objective / self._feed.accumulate).backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            nll_B = nll_B.detach()
-            z_nll = torch.zeros((), device=mean.device)
-            if z_BT is not None:
-                z_nll = torch.where(batch.counted_BT, z_BT, 0.0).sum()
-            parts = (nll_B, tokens_B, batch.bytes_B, batch.domain_B)
-            if batch.segment_BT is not None:
-                parts = segment_parts(nll_BT.detach(), batch)
-            sums = domain_sums(*parts, domains=len(self._feed.domains))
-            self._tap.add(sums, z_nll, nll_B / tokens_B.clamp(min=1))
+        self._tap.add(*batch_sums(nll_BT, batch, z_BT=z_BT, domains=len(self._feed.domains)))
         return mean.detach()
 
     def step(self) -> None:
@@ -338,21 +333,21 @@ class Session:
         )
         self._ranks.add_up(vector)
         loss_limit, grad_limit = self._tap.limits()
-        if settings.shallow_alpha != 1.0:
-            gradients.scale(self._shallow, settings.shallow_alpha)
-        norm, layer_norms_G = self._norms.measure()
+        norms = self._making.measure(settings)
         commit = self._gate.decide(
-            self._tap.loss(), norm, loss_limit=loss_limit, grad_limit=grad_limit
+            self._tap.loss(), norms.total, loss_limit=loss_limit, grad_limit=grad_limit
         )
-        if self._clip is not None:
-            gradients.clip(self._parameters, norm, max_norm=self._clip)
         self._probe.mark()
-        self._gate.step(commit)
+        self._making.land(norms, settings, commit)
         self._note_optimizer(number, settings)
         update = self._probe.measure()
         self._optimizer.zero_grad(set_to_none=True)
         self._tap.push(
-            number, grad_norm=norm, layer_norms_G=layer_norms_G, update=update, commit=commit
+            number,
+            grad_norm=norms.total,
+            layer_norms_G=norms.group_G,
+            update=update,
+            commit=commit,
         )
         now = time.monotonic()
         seconds, self._last_update = now - self._last_update, now
@@ -367,9 +362,13 @@ class Session:
             defects=tuple(one.defect for one in readings),
             lr=self._dials.release(),
             lr_planned=planned,
-            z_loss=self._dials.z_loss(settings),
+            z_loss=self._dials.z_loss(settings).logsumexp,
             seconds=seconds,
         )
+
+    def _z_loss(self) -> ZLoss:
+        """Coefficients of the update under way."""
+        return self._dials.z_loss(self._deeds.orders.at(self.step_number + 1))
 
     def _read_texts(self) -> tuple[Reading, ...]:
         """What is wrong with this rank's sequences; on a GPU, read while the device computes."""
@@ -422,7 +421,7 @@ class Session:
         planned = self._dials.set(step, settings)
         for group in self._optimizer.param_groups:
             group["lr"] *= lr / planned if planned else 1.0
-        return Dial(z_loss=self._dials.z_loss(settings), shallow_alpha=settings.shallow_alpha)
+        return Dial(settings=settings, z_loss=self._dials.z_loss(settings))
 
     def _drop_update(self) -> None:
         """Throw the update under way out; the iterator draws it again."""
@@ -462,6 +461,12 @@ class Session:
             panel=self._panel.digest if self._panel else None,
             layers=gradients.GROUPS,
             order=self._order_from,
+            can=can(
+                self._optimizer,
+                self._model,
+                world=self._ranks.world,
+                has_schedule=self._dials.has_schedule,
+            ),
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         )
 

@@ -2,6 +2,7 @@
 
     model.<name>              parameters and persistent buffers; tied parameters once
     optimizer.<name>.<key>    tensors of the optimizer's state (exp_avg, exp_avg_sq, step ...)
+    guard.<name>              what the guard itself has learned (running thresholds)
 
 `<name>` is the parameter's name in the bare model, whatever DDP, torch.compile or activation
 checkpointing wrap around it, so a state saved by one is restored by another. What is not a tensor
@@ -13,7 +14,7 @@ import hashlib
 import math
 import random
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module")
 PROGRAM_KEYS = ("params", "param_names", "foreach", "fused", "capturable", "differentiable")
 """Keys of a group that say what the program is, not where the run stands; never restored."""
 
+GUARD = "guard."
+
 PYTHON_WORDS = 625  # Mersenne Twister: 624 words and the position, as random.getstate() has them
 
 
@@ -43,13 +46,23 @@ class TrainingState:
     Args:
         model: bare, in DDP, compiled, or sharded by `fully_shard` beforehand.
         optimizer: trains parameters of that model only.
+        extras: small tensors of the guard, written in place and the same on every rank. As they
+            are now they stand for "nothing seen yet".
 
     Raises:
         SettingError: FSDP1, whose shards carry no global shape; a trained tensor outside the model.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        extras: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self._optimizer = optimizer
+        self._extras = {f"{GUARD}{name}": tensor for name, tensor in (extras or {}).items()}
+        self._unseen = {name: tensor.clone() for name, tensor in self._extras.items()}
         self._sharded = [one for one in model.modules() if isinstance(one, FSDPModule)]
         if any(isinstance(one, FullyShardedDataParallel) for one in model.modules()):
             raise SettingError(
@@ -99,7 +112,7 @@ class TrainingState:
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
                     live[f"optimizer.{name}.{key}"] = value
-        return live
+        return live | self._extras
 
     def leaves(self) -> dict[str, Any]:
         """What is no tensor, ready for JSON: hyperparameters of each group, plain optimizer state.
@@ -184,6 +197,12 @@ class TrainingState:
                 "be lost. Give the optimizer the parameters that the run began with."
             )
 
+    @torch.no_grad()
+    def begin_extras_anew(self, names: Iterable[str]) -> None:
+        """Let these tensors of the guard be as they were before anything was seen."""
+        for name in names:
+            self._extras[name].copy_(self._unseen[name])
+
     def clear_optimizer_state(self) -> None:
         """The state before the first step."""
         self._optimizer.state.clear()
@@ -247,6 +266,11 @@ def layout(tensors: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], to
 def is_of_optimizer(name: str) -> bool:
     """Whether a tensor of `TrainingState.tensors` belongs to the optimizer."""
     return name.startswith("optimizer.")
+
+
+def is_of_guard(name: str) -> bool:
+    """Whether a tensor of `TrainingState.tensors` is what the guard itself has learned."""
+    return name.startswith(GUARD)
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -1,0 +1,99 @@
+"""One update between backward and landing: the same way for a step and for a step made again.
+
+    shrink shallow gradients -> norms -> gate's decision -> clip -> reset moments -> optimizer
+    -> limit -> learn
+
+What the gate and the record see are norms before clipping. Nothing here waits for the device.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from steadytrain.train import gradients, moments
+from steadytrain.train.clipping import Thresholds
+from steadytrain.train.gate import Gate
+from steadytrain.train.gradients import LayerNorms, Norms, Shrinker
+from steadytrain.train.hands import Settings
+
+
+class Update:
+    """Treats the gradients of a model as settings ask, and lets its optimizer's step land.
+
+    Every method: every rank, same order.
+
+    Args:
+        clip: the run's own limit of the global norm, None for none. [L2]
+
+    Attributes:
+        learned: live tensors of the running thresholds, for the run's state.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        gate: Gate,
+        *,
+        clip: float | None,
+    ) -> None:
+        self._optimizer = optimizer
+        self._gate = gate
+        self._own_limit = clip
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._norms = LayerNorms(model)
+        self._shrinker = Shrinker(model)
+        self._limiter = moments.UpdateLimit(optimizer)
+        self._thresholds = Thresholds(len(self._parameters), self._parameters[0].device)
+        self.learned = self._thresholds.tensors
+
+    def measure(self, settings: Settings) -> Norms:
+        """Shrink what is to be shrunk; the norms that the gate decides on."""
+        for alpha, reach in settings.shrinks:
+            self._shrinker.shrink(alpha, reach)
+        return self._norms.measure()
+
+    def land(self, norms: Norms, settings: Settings, commit: Tensor) -> None:
+        """Clip, and make the optimizer's step if `commit` says so.
+
+        Args:
+            norms: what `measure` gave for these gradients.
+            commit: 1.0 or 0.0, on the device.
+        """
+        limit = landed_P = None
+        match settings.clipping:
+            case None:
+                landed_P = norms.tensor_P * self._clip(norms.total)
+            case "zclip":
+                limit = self._thresholds.zclip(norms.total)
+                landed_P = norms.tensor_P * self._clip(norms.total, limit)
+            case "adagc":
+                landed_P = self._clip_each(norms.tensor_P)
+            case "spikes":
+                moments.cut_spikes(self._optimizer)
+                left = self._norms.measure()
+                landed_P = left.tensor_P * self._clip(left.total)
+        if settings.resets_moments:
+            moments.reset(self._optimizer)
+        before = self._limiter.mark() if settings.limits_updates else None
+        self._gate.step(commit)
+        if before is not None:
+            self._limiter.limit(before)
+        self._thresholds.learn(norms.total, landed_P, limit=limit, landed=commit)
+
+    def _clip(self, norm: Tensor, limit: Tensor | None = None) -> Tensor | float:
+        """Clip to the run's own limit and another one; returns the factor."""
+        most: Tensor | float | None = self._own_limit
+        if limit is not None:
+            most = limit if most is None else limit.clamp(max=most)
+        if most is None:
+            return 1.0
+        return gradients.clip(self._parameters, norm, max_norm=most)
+
+    def _clip_each(self, norm_P: Tensor) -> Tensor:
+        """Clip each tensor to its threshold, and all to the run's own; returns norms after it."""
+        factor_P = self._thresholds.adagc(norm_P)
+        if self._own_limit is not None:
+            left = torch.linalg.vector_norm(norm_P * factor_P)
+            factor_P = factor_P * gradients.factor(left, max_norm=self._own_limit)
+        gradients.scale_each(self._parameters, factor_P)
+        return norm_P * factor_P
