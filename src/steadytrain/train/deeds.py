@@ -18,6 +18,7 @@ from steadytrain.events import (
     PanelWanted,
     Remedy,
     RemedyDone,
+    TrialWanted,
 )
 from steadytrain.progress import Beacon
 from steadytrain.train.examiner import Examiner
@@ -27,6 +28,7 @@ from steadytrain.train.memory import Order
 from steadytrain.train.panel import Panel
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.trajectory import Trajectory
+from steadytrain.train.trials import Trials
 
 
 class Deeds:
@@ -48,6 +50,7 @@ class Deeds:
         feed: Feed,
         examiner: Examiner,
         panel: Panel | None,
+        trials: Trials,
         ranks: Ranks,
         beacon: Beacon,
         drop_update: Callable[[], None],
@@ -59,6 +62,7 @@ class Deeds:
         self._feed = feed
         self._examiner = examiner
         self._panel = panel
+        self._trials = trials
         self._ranks = ranks
         self._device: torch.device = next(model.parameters()).device
         self._beacon = beacon
@@ -107,6 +111,8 @@ class Deeds:
                     self._carry_out(order, number, draws=draws, first_draw=first_draw)
                 case PanelWanted():
                     self.look_at_panel(number - 1)
+                case TrialWanted():
+                    self._try_out(order, number - 1)
 
     def look_at_panel(self, step: int) -> None:
         """Perplexity of the panel after update `step`, if there is a panel."""
@@ -122,6 +128,16 @@ class Deeds:
                 beat=lambda: self._beacon.beat("panel", step),
             )
         )
+
+    def _try_out(self, wanted: TrialWanted, step: int) -> None:
+        done = self._trials.try_out(
+            wanted,
+            remedies=self.orders.remedies.values(),
+            attempt=self._at.attempt,
+            step=step,
+            beat=lambda: self._beacon.beat("examine", step),
+        )
+        self.tell(done)
 
     def _carry_out(
         self, remedy: Remedy, number: int, *, draws: Sequence[int], first_draw: int

@@ -156,7 +156,7 @@ class Examiner:
             before,
             self._recorder.between(before.step + 1, step),
             onset=onset,
-            control=lambda: self._loss(healthy[-1]),
+            control=lambda: self.loss(healthy[-1]),
         )
         if remade is None:
             return {}
@@ -265,12 +265,12 @@ class Examiner:
         if not affected or not healthy:
             return {}
         suspect, control = affected[0], healthy[-1]
-        losses = {"suspect_now": self._loss(suspect), "control_now": self._loss(control)}
+        losses = {"suspect_now": self.loss(suspect), "control_now": self.loss(control)}
         if before is None:
             return losses
         present = {name: tensor.detach().clone() for name, tensor in self._weights().items()}
         self._put(before.tensors)
-        losses |= {"suspect_before": self._loss(suspect), "control_before": self._loss(control)}
+        losses |= {"suspect_before": self.loss(suspect), "control_before": self.loss(control)}
         self._put(present)
         return losses
 
@@ -284,7 +284,8 @@ class Examiner:
             tensor.copy_(weights[name])
 
     @torch.no_grad()
-    def _loss(self, flight: Flight) -> float:
+    def loss(self, flight: Flight) -> float:
+        """Mean loss of this rank's sequences of an update, under the present weights."""
         was_training = self._model.training
         self._model.eval()
         nll, tokens = 0.0, 0

@@ -147,6 +147,11 @@ class Feed:
         return tuple(self.order.domains)
 
     @property
+    def device(self) -> torch.device:
+        """Where batches are put."""
+        return self._device
+
+    @property
     def draws_per_step(self) -> int:
         return self.batch_size * self.accumulate * self._world
 

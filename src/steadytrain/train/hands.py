@@ -85,19 +85,22 @@ class Orders:
     A roll-back abandons a branch and with it the settings that began on it; draws once left out
     stay out, since bad text is bad on every branch. What was cancelled stays so: its settings end
     where the roll-back leads to.
+
+    Attributes:
+        remedies: all that were ever installed, by id, in their order.
     """
 
     def __init__(self, remedies: Iterable[Remedy] = ()) -> None:
         self._orders: list[_Order] = []
-        self._installed: set[str] = set()
+        self.remedies: dict[str, Remedy] = {}
         for remedy in remedies:
             self.install(remedy)
 
     def install(self, remedy: Remedy) -> None:
         """Let a remedy's settings hold from their own steps on. Installing twice is harmless."""
-        if remedy.id in self._installed:
+        if remedy.id in self.remedies:
             return
-        self._installed.add(remedy.id)
+        self.remedies[remedy.id] = remedy
         back = roll_back_step(remedy.plan)
         if back is not None:
             earlier = (_rolled_back(order, back) for order in self._orders)
@@ -201,6 +204,11 @@ class Dials:
         first = float(self._groups[0]["lr"])
         self._ratios = [float(group["lr"]) / first for group in self._groups]
         self._epsilons = [float(group.get("eps", 0.0)) for group in self._groups]
+
+    @property
+    def planned(self) -> float:
+        """The first group's learning rate as it was set last."""
+        return self._used
 
     @property
     def has_schedule(self) -> bool:

@@ -21,13 +21,14 @@ from steadytrain.events import (
     RunBegan,
     RunEnded,
     StepRecord,
+    TrialWanted,
 )
 from steadytrain.judge.judge import Judge
 from steadytrain.judge.state import Limits, State, freeze
 from steadytrain.replay import recall
 from steadytrain.wording import sentence
 
-Order = Incident | Remedy | PanelWanted
+Order = Incident | Remedy | PanelWanted | TrialWanted
 """What rank 0 asks all ranks to do before a later update."""
 
 

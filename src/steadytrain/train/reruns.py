@@ -135,8 +135,8 @@ class Reruns:
             return None
         differs_at, differs_in, norm = None, None, None
         full_rate = half_rate = None
-        with self._kept() as present, before.lease():
-            self._restore(before)
+        with self.kept() as present, before.lease():
+            self.restore(before)
             for flight in flights:
                 eve = self._take(flight.step) if flight.step == onset else None
                 unlike, now = self._step(flight, flight.lr)
@@ -146,10 +146,10 @@ class Reruns:
                     norm, full_rate = now, control()
                     assert eve is not None
                     after = self._take(flight.step)
-                    self._restore(eve)
+                    self.restore(eve)
                     self._step(flight, 0.5 * flight.lr)
                     half_rate = control()
-                    self._restore(after)
+                    self.restore(after)
             weights, moments = self._differences(present)
         return Remade(
             steps=len(steps) + 1, differs_at=differs_at, differs_in=differs_in,
@@ -162,23 +162,33 @@ class Reruns:
 
         A healthy machine gives the same twice, and the same as the others for the same draws.
         """
-        with self._kept(), self._alone():
+        with self.kept(), self._alone():
             first, second = self._digest(draws), self._digest(draws)
         return first, second
+
+    def make(
+        self, draws: Sequence[int], dial: Dial, *, committed: bool | None = None
+    ) -> tuple[Tensor, float]:
+        """One update on these draws of this rank: the loss of each, and the gradient norm.
+
+        Args:
+            committed: whether it lands; None: if the gradient is finite.
+        """
+        losses = []
+        for first in range(0, len(draws), self._feed.batch_size):
+            part = tuple(draws[first : first + self._feed.batch_size])
+            losses.append(self._backward(part, dial.z_loss, self._feed.accumulate))
+        norms = self._update.measure(dial.settings)
+        lands = torch.isfinite(norms.total) if committed is None else torch.tensor(committed)
+        self._update.land(norms, dial.settings, lands.to(norms.total.device).float())
+        self._optimizer.zero_grad(set_to_none=True)
+        return torch.cat(losses).float().cpu(), float(norms.total)
 
     def _step(self, flight: Flight, lr: float) -> tuple[str | None, float]:
         """One update as it was made; what differs from the record, and the gradient norm."""
         dial = self._dial(flight.step, lr)
-        losses = []
-        for first in range(0, len(flight.draws), self._feed.batch_size):
-            draws = tuple(flight.draws[first : first + self._feed.batch_size].tolist())
-            losses.append(self._backward(draws, dial.z_loss, self._feed.accumulate))
-        norms = self._update.measure(dial.settings)
-        committed = torch.tensor(float(flight.committed), device=norms.total.device)
-        self._update.land(norms, dial.settings, committed)
-        self._optimizer.zero_grad(set_to_none=True)
-        norm = float(norms.total)
-        found = torch.cat(losses).float().cpu().numpy()
+        losses, norm = self.make(flight.draws.tolist(), dial, committed=flight.committed)
+        found = losses.numpy()
         if not np.allclose(found, flight.losses, rtol=self._same, atol=0.0, equal_nan=True):
             return "loss", norm
         same = np.isclose(norm, flight.grad_norm, rtol=self._same, atol=0.0, equal_nan=True)
@@ -213,7 +223,7 @@ class Reruns:
         return found
 
     @contextlib.contextmanager
-    def _kept(self) -> Iterator[Snapshot]:
+    def kept(self) -> Iterator[Snapshot]:
         """The state as it is now, put back at the end with the gradients under way."""
         grads = [parameter.grad for parameter in self._parameters]
         for parameter in self._parameters:
@@ -227,7 +237,7 @@ class Reruns:
         finally:
             for name, hook in hooks.items():
                 setattr(self._optimizer, name, hook)
-            self._restore(present)
+            self.restore(present)
             for parameter, grad in zip(self._parameters, grads, strict=True):
                 parameter.grad = grad
 
@@ -239,7 +249,8 @@ class Reruns:
     def _take(self, step: int) -> Snapshot:
         return Snapshots(self._state, keep=1).take(step, self._feed.draw)
 
-    def _restore(self, snapshot: Snapshot) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put a state in place of the present one, for as long as that is kept."""
         Snapshots(self._state, keep=1).restore(snapshot)
 
     @torch.no_grad()

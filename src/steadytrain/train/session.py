@@ -62,6 +62,7 @@ from steadytrain.train.schedule import WarmupStableDecay
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Tap, UpdateProbe
 from steadytrain.train.trajectory import Trajectory
+from steadytrain.train.trials import Trials
 from steadytrain.train.update import Update
 
 
@@ -178,6 +179,7 @@ class Session:
         self._beacon = Beacon(
             self.home, self._ranks.rank, int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
         )
+        reruns = Reruns(model, self._training_state, optimizer, feed, self._making, dial=self._dial)
         examiner = Examiner(
             home=self.home,
             model=model,
@@ -186,9 +188,7 @@ class Session:
             feed=feed,
             recorder=self._trajectory.recorder,
             snapshots=self._trajectory.snapshots,
-            reruns=Reruns(
-                model, self._training_state, optimizer, feed, self._making, dial=self._dial
-            ),
+            reruns=reruns,
             proofreader=proofreader,
             ranks=self._ranks,
             clip=clip,
@@ -200,6 +200,15 @@ class Session:
             feed=feed,
             examiner=examiner,
             panel=panel,
+            trials=Trials(
+                reruns=reruns,
+                feed=feed,
+                recorder=self._trajectory.recorder,
+                snapshots=self._trajectory.snapshots,
+                ranks=self._ranks,
+                dial=self._set_dials,
+                loss=examiner.loss,
+            ),
             ranks=self._ranks,
             beacon=self._beacon,
             drop_update=self._drop_update,
@@ -417,10 +426,15 @@ class Session:
 
     def _dial(self, step: int, lr: float) -> Dial:
         """Set the optimizer as it was at a step, with the learning rate that was used."""
-        settings = self._deeds.orders.at(step)
-        planned = self._dials.set(step, settings)
+        dial = self._set_dials(step, self._deeds.orders.at(step))
+        planned = self._dials.planned
         for group in self._optimizer.param_groups:
             group["lr"] *= lr / planned if planned else 1.0
+        return dial
+
+    def _set_dials(self, step: int, settings: Settings) -> Dial:
+        """Set the optimizer as its plan and these settings ask for a step."""
+        self._dials.set(step, settings)
         return Dial(settings=settings, z_loss=self._dials.z_loss(settings))
 
     def _drop_update(self) -> None:
