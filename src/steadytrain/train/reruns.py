@@ -170,9 +170,10 @@ class Reruns:
         """One update as it was made; what differs from the record, and the gradient norm."""
         dial = self._dial(flight.step, lr)
         losses = []
+        accumulate = self._feed.accumulate(flight.step)
         for first in range(0, len(flight.draws), self._feed.batch_size):
             draws = tuple(flight.draws[first : first + self._feed.batch_size].tolist())
-            losses.append(self._backward(draws, dial.z_loss, self._feed.accumulate))
+            losses.append(self._backward(draws, dial.z_loss, accumulate))
         norms = self._update.measure(dial.settings)
         committed = torch.tensor(float(flight.committed), device=norms.total.device)
         self._update.land(norms, dial.settings, committed)
@@ -203,7 +204,7 @@ class Reruns:
         found = 0
         for first in range(0, len(draws), self._feed.batch_size):
             part = draws[first : first + self._feed.batch_size]
-            losses = self._backward(part, ZLoss(), self._feed.accumulate)
+            losses = self._backward(part, ZLoss(), 1)
             found = zlib.crc32(losses.float().cpu().numpy().tobytes(), found)
         for parameter in self._parameters:
             if parameter.grad is not None:
