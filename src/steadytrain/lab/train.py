@@ -101,8 +101,11 @@ class Parts:
     panel: Panel
 
 
-def assemble(settings: Settings, ranks: Ranks) -> Parts:
+def assemble(settings: Settings, ranks: Ranks, *, corpus: Corpus | None = None) -> Parts:
     """The parts of a run, faults included. Every rank, same settings.
+
+    Args:
+        corpus: what `load_corpus` gave for the same settings, to read it once for many runs.
 
     Raises:
         SettingError: settings that make no sense together.
@@ -116,7 +119,7 @@ def assemble(settings: Settings, ranks: Ranks) -> Parts:
         )
     device = _device(settings.device)
     planned = faults.load(settings.fault_plan) if settings.fault_plan else ()
-    corpus = _corpus(settings)
+    corpus = corpus or load_corpus(settings)
     bare = Transformer(settings.config, seed=settings.seed).to(device)
     model = DistributedDataParallel(bare) if ranks.world > 1 else bare
     optimizer = torch.optim.AdamW(
@@ -157,10 +160,10 @@ def assemble(settings: Settings, ranks: Ranks) -> Parts:
     )
 
 
-def train(settings: Settings) -> None:
+def train(settings: Settings, *, corpus: Corpus | None = None) -> None:
     """Train the lab's model to the end, or resume where an earlier life stopped."""
     ranks = Ranks.join()
-    parts = assemble(settings, ranks)
+    parts = assemble(settings, ranks, corpus=corpus)
     session = Session(
         parts.model,
         parts.optimizer,
@@ -192,6 +195,17 @@ def train(settings: Settings) -> None:
                 break
 
 
+def load_corpus(settings: Settings) -> Corpus:
+    """The text of a run, without faults."""
+    return Corpus.load(
+        settings.domains,
+        context=settings.config.context,
+        seed=settings.seed,
+        shares=OWN_SHARES if settings.domains is None else None,
+        panel_sequences=settings.panel_sequences,
+    )
+
+
 def order_of(home: Path) -> FaultyOrder:
     """The data order of a run of the lab, for `steadytrain show`."""
     kept = json.loads((home / ORDER).read_text())
@@ -216,16 +230,6 @@ def _remember(settings: Settings) -> None:
     }  # fmt: skip
     settings.home.mkdir(parents=True, exist_ok=True)
     (settings.home / ORDER).write_text(json.dumps(remember))
-
-
-def _corpus(settings: Settings) -> Corpus:
-    return Corpus.load(
-        settings.domains,
-        context=settings.config.context,
-        seed=settings.seed,
-        shares=OWN_SHARES if settings.domains is None else None,
-        panel_sequences=settings.panel_sequences,
-    )
 
 
 def _phases(settings: Settings) -> Phases:
