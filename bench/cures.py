@@ -221,9 +221,7 @@ def _fault(frame: Frame, cell: Cell, corpus: Corpus) -> tuple[Fault, ...]:
         return ()
     chance = random.Random(f"cures-{cell.seed}-{cell.run}")
     step = frame.branch + FIRST + chance.randrange(SPREAD)
-    return (
-        faults.at(cell.run, step, chance, domains=corpus.domains, draws_per_step=BATCH),
-    )
+    return (faults.at(cell.run, step, chance, domains=corpus.domains, draws_per_step=BATCH),)
 
 
 _read_once: dict[int, Corpus] = {}
@@ -248,8 +246,14 @@ def say(rows: Sequence[Row]) -> None:
     }
     rows = [_judged(row, reference[row["seed"]]) for row in rows if row["seed"] in reference]
     policies = [name for name in NAMES if any(row["policy"] == name for row in rows)]
-    print(f"\n{'':14}" + "  runs healthy  alone   lost steps       lost  left out  acts   panel, worst domain")
-    print(f"{'':14}" + "                      mean  most   over 5 %     draws  mean    median    worst")
+    print(
+        f"\n{'':14}"
+        + "  runs healthy  alone   lost steps       lost  left out  acts   panel, worst domain"
+    )
+    print(
+        f"{'':14}"
+        + "                      mean  most   over 5 %     draws  mean    median    worst"
+    )
     for name in policies:
         mine = [row for row in rows if row["policy"] == name and row["run"] != CALM]
         if mine:
@@ -341,7 +345,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--branch", type=int, default=300)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--json", type=Path, help="rows are appended here; those in it are not made again")
+    parser.add_argument(
+        "--json", type=Path, help="rows are appended here; those in it are not made again"
+    )
     parser.add_argument("--print", action="store_true", help="only the tables of what --json holds")
     parser.add_argument("--keep", type=Path, help="folder for the runs")
     parser.add_argument("--frame", help=argparse.SUPPRESS)
