@@ -22,23 +22,22 @@ A run called "calm" has no fault: what a policy costs when nothing is wrong.
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import random
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import forks
 import guarded
-import machine
 from causes import GROUPS
+from forks import Row
 from policies import NEEDS_PERSON, POLICIES, Loop, NoGuard
 from steadytrain.lab import faults
 from steadytrain.lab.faults import Fault
@@ -59,10 +58,7 @@ TOLERANCE = 0.03
 FIRST, SPREAD = 16, 32
 """A fault comes so many steps after the branch, and up to so many more."""
 
-PATIENCE_SECONDS = 1800
 BATCH = 32
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,17 +90,17 @@ class Cell:
 
 def main() -> None:
     options = _options()
-    known = _read(options.json)
+    known = forks.read_rows(options.json)
     if options.print:
         say(known)
         return
-    print(machine.line() if options.device == "cpu" else f"on {options.device}", flush=True)
+    forks.say_machine(options.device)
     with tempfile.TemporaryDirectory() as scratch:
         frame = Frame(
             root=str(options.keep or scratch), steps=options.steps, branch=options.branch,
             device=options.device,
         )  # fmt: skip
-        rows = [row for row in known if _frame_of(row) == _frame_of(asdict(frame))]
+        rows = [row for row in known if _plain(frame).items() <= row.items()]
         done = {(row["run"], row["seed"], row["policy"]) for row in rows if not row.get("error")}
         seeds = range(options.first_seed, options.first_seed + options.seeds)
         cells = [
@@ -117,60 +113,45 @@ def main() -> None:
         cells = [cell for cell in dict.fromkeys(cells) if cell.key not in done]
         for row in in_parallel(frame, cells, jobs=options.jobs):
             rows.append(row)
-            if options.json is not None:
-                with options.json.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+            forks.append_row(options.json, row)
             print(_line(row), flush=True)
     say(rows)
 
 
 def in_parallel(frame: Frame, cells: Sequence[Cell], *, jobs: int) -> Iterable[Row]:
-    """The rows of cells as they come. One process for each, forked after the text was read once."""
+    """The rows of cells as they come; what their seeds have in common is trained first."""
     common = sorted({(cell.seed, cell.world) for cell in cells})
     before = [
         Cell(run="rank" if world == 2 else CALM, seed=seed, policy=BEFORE) for seed, world in common
     ]
     for seed in {cell.seed for cell in cells}:
-        _corpus(seed)
-    with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
-        for row in pool.imap_unordered(_run, [(frame, cell) for cell in before]):
-            if row.get("error"):
-                raise SystemExit(f"the common part of seed {row['seed']} failed: {row['error']}")
-        yield from pool.imap_unordered(_run, [(frame, cell) for cell in cells])
+        _corpus(seed)  # read before forking
+    for part in (before, cells):
+        work = partial(_run, frame)
+        for cell, found in forks.run_all(work, part, folder=partial(_folder, frame), jobs=jobs):
+            if part is before and "error" in found:
+                raise SystemExit(f"what seed {cell.seed} begins with failed: {found['error']}")
+            if part is cells:
+                own = {"run": cell.run, "seed": cell.seed, "policy": cell.policy}
+                yield own | _plain(frame) | found
 
 
-def _run(work: tuple[Frame, Cell]) -> Row:
-    """A cell in this process, or in two of its own; whatever happens, a row."""
-    frame, cell = work
-    folder = _folder(frame, cell)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    row: Row = {"run": cell.run, "seed": cell.seed, "policy": cell.policy, **asdict(frame)}
-    del row["root"]
-    if cell.world == 2:
+def _run(frame: Frame, cell: Cell, folder: Path) -> Row:
+    """A cell in this process, or in two of its own."""
+    forks.empty(folder)
+    if cell.world == 1:
+        _work(frame, cell)
+    else:
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
             __file__, "--frame", json.dumps(asdict(frame)), "--cell", json.dumps(asdict(cell)),
         ]  # fmt: skip
-        with (folder / "log.txt").open("wb") as log:
-            subprocess.run(
-                command, stdout=log, stderr=log, check=False, timeout=PATIENCE_SECONDS,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
-    else:
-        with (folder / "log.txt").open("wb") as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-        signal.alarm(PATIENCE_SECONDS)  # ends this process and the bench with it: nothing may hang
-        _work(frame, cell)
-        signal.alarm(0)
-    result = folder / "row.json"
-    if not result.exists():
-        return row | {"error": (folder / "log.txt").read_text(errors="replace")[-600:]}
-    row |= json.loads(result.read_text())
-    if cell.policy != BEFORE:
-        shutil.rmtree(folder / "run", ignore_errors=True)
-    return row
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run(command, check=True, timeout=forks.PATIENCE_SECONDS, env=environment)
+    if cell.policy == BEFORE:
+        return {}
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    return json.loads((folder / "row.json").read_text())
 
 
 def _work(frame: Frame, cell: Cell) -> None:
@@ -323,14 +304,9 @@ def _chosen(given: str, known: Sequence[str]) -> list[str]:
     return names
 
 
-def _frame_of(row: Row) -> tuple[object, ...]:
-    return row["steps"], row["branch"], row["device"]
-
-
-def _read(path: Path | None) -> list[Row]:
-    if path is None or not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def _plain(frame: Frame) -> Row:
+    """The frame in a row: all but where it lay."""
+    return {name: value for name, value in asdict(frame).items() if name != "root"}
 
 
 def _options() -> argparse.Namespace:

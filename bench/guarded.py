@@ -4,6 +4,7 @@ Used by bench/cures.py, bench/remedies.py and bench/quiet.py.
 """
 
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def figures(home: Path, *, since: int = 0) -> dict[str, Any]:
     remedies = [one for one in events if isinstance(one, Remedy)]
     plans = [action for one in remedies for action in one.plan]
     skipped = [pair for one in plans if isinstance(one, SkipDraws) for pair in one.ranges]
+    seconds = [one.seconds for one in events if isinstance(one, StepRecord) and one.seconds]
     return {
         "reached": reached,
         "made": made,
@@ -58,9 +60,11 @@ def figures(home: Path, *, since: int = 0) -> dict[str, Any]:
         "is_finite": nll is not None and all(map(math.isfinite, nll)),
         "nll": nll,
         "persons": sum(isinstance(one, AskPerson) for one in plans),
+        "held": sum(isinstance(one, StepRecord) and not one.committed for one in events),
         "incidents": sum(isinstance(one, Incident) and one.change == "opened" for one in events),
         "causes": [one.causes[0].name for one in events if isinstance(one, Diagnosis)],
         "outcomes": [one.result for one in events if isinstance(one, Outcome)],
         "plans": [[type(action).__name__ for action in one.plan] for one in remedies],
+        "seconds": statistics.median(seconds) if seconds else None,
         "unguarded": any(isinstance(one, JudgingEnded) for one in events),
     }
