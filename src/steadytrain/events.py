@@ -44,9 +44,8 @@ class RunBegan(Fact, frozen=True):
 
     Attributes:
         recipe: the judge, as plain data.
-        model: digest of the parameters' names, shapes and dtypes.
-        draws_per_step: sequences that one update consumes over all ranks.
-        panel: content hash of the fixed panel, None without one.
+        model, panel: digest of the parameters' names, shapes and dtypes; of the fixed panel.
+        draws_per_step, ramp: sequences of an update over all ranks; later (after step, number).
         layers, order: groups of `StepRecord.layer_norms`; "module:function" of the data order.
         can: names of the actions that this training side can carry out; None: every one.
     """
@@ -58,6 +57,7 @@ class RunBegan(Fact, frozen=True):
     parameters: int
     world: int
     draws_per_step: int
+    ramp: tuple[tuple[int, int], ...] = ()
     steps: int | None = None
     panel: str | None = None
     versions: dict[str, str] = {}

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,6 +27,11 @@ class TestConfig:
     def test_a_width_that_heads_cannot_share_in_pairs_is_refused(self):
         with pytest.raises(SettingError, match="multiple of 10"):
             Config(width=96, heads=5)
+
+    @pytest.mark.parametrize("cap", [0.0, -1.0, math.inf, math.nan])
+    def test_a_cap_that_leaves_no_logits_is_refused(self, cap):
+        with pytest.raises(SettingError, match="softcap=30.0"):
+            Config(softcap=cap)
 
 
 class TestSeed:
@@ -86,6 +92,62 @@ class TestForward:
             loss.backward()
             optimizer.step()
         assert loss.item() < 0.5
+
+
+class TestStabilisers:
+    def test_without_them_the_model_is_as_it_was(self):
+        names = set(Transformer(SMALL, seed=0).state_dict())
+        assert not [name for name in names if "q_norm" in name or "k_norm" in name]
+
+    def test_norms_of_queries_and_keys_draw_no_random_number(self):
+        plain = Transformer(SMALL, seed=3).state_dict()
+        normed = Transformer(replace(SMALL, qk_norm=True), seed=3).state_dict()
+        assert set(normed) - set(plain) == {
+            f"blocks.{n}.attend.{one}_norm.weight" for n in (0, 1) for one in "qk"
+        }
+        assert all(torch.equal(normed[name], weight) for name, weight in plain.items())
+
+    def test_queries_and_keys_a_hundred_times_larger_change_nothing_under_the_norm(self):
+        tokens_BT = some_tokens(2, 9)
+        changes = []
+        for qk_norm in (True, False):
+            model = Transformer(replace(SMALL, qk_norm=qk_norm), seed=0)
+            before = model(tokens_BT)
+            with torch.no_grad():
+                model.blocks[0].attend.qkv.weight[: 2 * SMALL.width] *= 100
+            changes.append((model(tokens_BT) - before).abs().max().item())
+        assert changes[0] < 1e-4 < 1e-2 < changes[1]  # RMSNorm's epsilon, in float32
+
+    def test_attention_under_the_norm_is_that_of_normalised_heads(self):
+        config = replace(SMALL, qk_norm=True)
+        attend = Transformer(config, seed=1).blocks[0].attend
+        with torch.no_grad():
+            attend.q_norm.weight.uniform_(0.5, 2.0)
+            attend.k_norm.weight.uniform_(0.5, 2.0)
+        x_BTW = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
+        cos_TR, sin_TR = rotary_tables(5, 16)
+        found = attend(x_BTW, cos_TR[:, None], sin_TR[:, None])
+        q, k, v = (x_BTW @ attend.qkv.weight.T).chunk(3, dim=-1)
+        rows = []
+        for head in range(2):
+            part = slice(16 * head, 16 * head + 16)
+            turned = []
+            for one, norm in ((q, attend.q_norm), (k, attend.k_norm)):
+                mine = one[..., part]
+                mine = mine / mine.square().mean(-1, keepdim=True).sqrt() * norm.weight
+                turned.append(rotate(mine[:, :, None], cos_TR[:, None], sin_TR[:, None])[:, :, 0])
+            scores = turned[0] @ turned[1].transpose(1, 2) / 4
+            scores = scores.masked_fill(~torch.ones(5, 5).tril().bool(), -math.inf)
+            rows.append(scores.softmax(-1) @ v[..., part])
+        expected = torch.cat(rows, -1) @ attend.out.weight.T
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+    def test_no_logit_leaves_the_cap_and_small_ones_stay(self):
+        plain, capped = (Transformer(replace(SMALL, softcap=cap), seed=0) for cap in (None, 2.0))
+        tokens_BT = some_tokens(2, 9)
+        logits, found = plain(tokens_BT), capped(tokens_BT)
+        assert logits.abs().max() > 2.0 > found.abs().max()
+        torch.testing.assert_close(found, 2.0 * torch.tanh(logits / 2.0))
 
 
 class TestNames:

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from steadytrain import journal
-from steadytrain.errors import FeedError, SettingError
-from steadytrain.events import StepRecord
+from steadytrain import journal, ramps
+from steadytrain.errors import CheckpointError, FeedError, SettingError
+from steadytrain.events import BatchExamined, RunBegan, StepRecord
 from steadytrain.train import Feed, Session
 from steadytrain.train.feed import Segment
 from steadytrain.train.losses import segment_sums
@@ -124,3 +124,130 @@ def test_a_run_on_packed_sequences_records_tokens_by_document(tmp_path):
     assert record.sequences == (4, 4)
     assert record.bytes == (128, 128)
     assert sum(record.nll) == pytest.approx(record.loss * 256, rel=1e-6)
+
+
+RAMP = ((0, 1), (3, 2), (6, 4))
+
+
+def test_a_ramp_makes_later_updates_larger_and_leaves_no_draw_out():
+    one = feed(batch_size=2, accumulate=RAMP)
+    steps = [one.step_draws(step) for step in range(1, 9)]
+    assert [len(draws) for draws in steps] == [2, 2, 2, 4, 4, 4, 8, 8]
+    assert [draw for draws in steps for draw in draws] == list(range(34))
+    assert [len(list(one.micro_batches(draws))) for draws in steps] == [1, 1, 1, 2, 2, 2, 4, 4]
+
+
+def test_the_size_of_an_update_depends_on_its_step_alone():
+    one = feed(batch_size=2, accumulate=RAMP)
+    one.leave_out([(0, ((6, 7),))])
+    one.seek(6)
+    assert one.step_draws(4) == (7, 8, 9, 10)
+    one.seek(6)
+    assert one.step_draws(7) == (7, 8, 9, 10, 11, 12, 13, 14)
+
+
+def test_ranks_share_an_update_of_a_ramp_without_overlap():
+    parts = []
+    for rank in range(2):
+        one = feed(batch_size=2, rank=rank, world=2, accumulate=RAMP)
+        draws = one.step_draws(5)
+        parts += [draw for batch in one.micro_batches(draws) for draw in batch.draws]
+    assert sorted(parts) == list(range(8))
+    assert feed(world=2, accumulate=RAMP).ramp == ((0, 8), (3, 16), (6, 32))
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "words"),
+    [
+        ((), "does not say what every step uses.*Write accumulate="),
+        (((5, 1),), "must begin after step 0"),
+        (((0, 1), (0, 2)), "each later one after a later step"),
+        (((0, 1), (9, 2), (4, 3)), "each later one after a later step"),
+        (((0, 1), (500, 0)), "makes an empty update"),
+        (0, "make an empty update"),
+    ],
+)
+def test_a_ramp_that_leaves_a_step_without_a_size_is_refused(accumulate, words):
+    with pytest.raises(SettingError, match=words):
+        feed(accumulate=accumulate)
+
+
+def test_the_total_of_a_ramp_is_the_sum_of_its_values():
+    for step in range(1, 12):
+        slow = sum(ramps.value_at(RAMP, earlier) for earlier in range(1, step))
+        assert ramps.total_before(RAMP, step) == slow
+
+
+def ramped(home, *, steps, stop_at=None):
+    """A run of the ramp in a Session; returns its weights and moments."""
+    model, optimizer, _ = rig.session(home, steps=steps)
+    guarded = Session(
+        model, optimizer, Feed(rig.Words(), batch_size=4, accumulate=RAMP), home=home, steps=steps,
+        judge=rig.judge(), schedule=rig.schedule(steps), snapshot_every=5, checkpoint_every=2,
+        fence=False, say=lambda _: None,
+    )  # fmt: skip
+    with guarded as run:
+        for batch in run:
+            run.backward(model(batch.tokens_BT), batch)
+            run.step()
+            if run.step_number == stop_at:
+                break
+    return rig.digest(model, optimizer)
+
+
+def test_a_run_of_a_ramp_equals_a_plain_loop_that_ramps(tmp_path):
+    guarded = ramped(tmp_path / "r", steps=10)
+    model, optimizer, _ = rig.session(tmp_path / "unused", steps=10)
+    order, schedule, draw = rig.Words(), rig.schedule(10), 0
+    taker = Feed(order, batch_size=4)
+    for step in range(1, 11):
+        micro = 1 if step <= 3 else 2 if step <= 6 else 4
+        optimizer.param_groups[0]["lr"] = schedule.lr(step)
+        for _ in range(micro):
+            batch = taker.batch(tuple(range(draw, draw + 4)))
+            draw += 4
+            logp = torch.log_softmax(model(batch.tokens_BT), -1)
+            nll = -logp.gather(-1, batch.targets_BT.unsqueeze(-1)).squeeze(-1)
+            (nll.sum(1).sum() / nll.numel() / micro).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert rig.digest(model, optimizer) == guarded
+    records = [one for one in journal.load(tmp_path / "r") if isinstance(one, StepRecord)]
+    assert [one.draw_end - one.draw for one in records] == [4] * 3 + [8] * 3 + [16] * 4
+    assert [sum(one.sequences) for one in records] == [4] * 3 + [8] * 3 + [16] * 4
+    began = next(one for one in journal.load(tmp_path / "r") if isinstance(one, RunBegan))
+    assert (began.draws_per_step, began.ramp) == (4, ((3, 8), (6, 16)))
+
+
+@pytest.mark.parametrize("stop_at", [2, 5, 8])
+def test_a_run_goes_on_in_the_middle_of_a_ramp(tmp_path, stop_at):
+    ramped(tmp_path / "r", steps=10, stop_at=stop_at)
+    assert ramped(tmp_path / "r", steps=10) == ramped(tmp_path / "whole", steps=10)
+
+
+def test_a_home_with_another_ramp_is_refused(tmp_path, monkeypatch):
+    ramped(tmp_path / "r", steps=4)
+    monkeypatch.setitem(globals(), "RAMP", ((0, 1), (5, 2)))
+    with pytest.raises(CheckpointError, match="whose ramp is"):
+        ramped(tmp_path / "r", steps=4)
+
+
+def test_steps_of_a_ramp_are_made_again_as_they_were(tmp_path):
+    """A corrupted update behind the ramp is told from the data: the rerun has its micro-batches."""
+    ramp = ((0, 1), (20, 2))
+    model, optimizer, _ = rig.session(tmp_path / "unused", steps=60)
+    guarded = Session(
+        model, optimizer, Feed(rig.Words(), batch_size=6, accumulate=ramp), home=tmp_path / "r",
+        steps=60, judge=rig.judge(), schedule=rig.schedule(60), snapshot_every=5,
+        checkpoint_every=50, fence=False, say=lambda _: None,
+    )  # fmt: skip
+    with guarded as run:
+        for batch in run:
+            run.backward(model(batch.tokens_BT), batch)
+            if run.step_number + 1 == 40 and run.attempt == 1:
+                model.head.weight.grad.mul_(1e3)
+            run.step()
+    (examined,) = [one for one in journal.load(tmp_path / "r") if isinstance(one, BatchExamined)]
+    assert examined.differs_at == 40
+    assert examined.differs_in == "gradient norm"

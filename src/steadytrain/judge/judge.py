@@ -141,7 +141,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             state,
             domains=event.domains,
             layers=event.layers,
-            draws_per_step=event.draws_per_step,
+            sizes=((0, event.draws_per_step), *event.ramp),
             steps=event.steps,
             can=event.can,
         )
@@ -210,7 +210,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if state.step < state.mixture_told + RECENT or len(state.recent) < RECENT:
             return state, ()
         before, after = list(state.recent[:-MIXTURE_AFTER]), list(state.recent[-MIXTURE_AFTER:])
-        moved = mixture_of(state.domains, before, after, draws_per_step=state.draws_per_step)
+        moved = mixture_of(state.domains, before, after, sizes=state.sizes)
         if moved is None:
             return state, ()
         return amend(state, mixture_told=state.step), (mixture_advice(moved, state.step),)

@@ -24,6 +24,7 @@ from steadytrain.judge.evidence import Evidence, is_higher
 from steadytrain.judge.rungs import Place
 from steadytrain.judge.seen import farness, layer_ratios, lr_jump, mixture_of
 from steadytrain.judge.state import LAG, Case, State, Tried
+from steadytrain.ramps import value_at
 from steadytrain.ranges import Ranges, overlaps
 
 STATE_CAUSES = (INSTABILITY, SHALLOW_GRADIENTS, LOGIT_GROWTH)
@@ -57,7 +58,7 @@ def evidence_of(state: State, case: Case, examined: BatchExamined | None) -> Evi
         lr_jump=lr_jump(around),
         changed_settings=state.changed_settings,
         layer_ratios=layer_ratios(state.layers, settled, around[2:]),
-        mixture=mixture_of(state.domains, settled, around[2:], draws_per_step=state.draws_per_step),
+        mixture=mixture_of(state.domains, settled, around[2:], sizes=state.sizes),
     )
 
 
@@ -102,7 +103,7 @@ def place_of(state: State, case: Case, cause: str, *, relapse: int, cool_down: i
         steps_lost=state.steps_lost,
         lr_left=math.prod(one.lr_factor for one in mine if one.result != "refused"),
         steps=state.steps,
-        draws_per_step=state.draws_per_step,
+        draws_per_step=value_at(state.sizes, state.step + LAG),
         can=state.can,
     )
 
@@ -147,7 +148,9 @@ def _window(state: State, case: Case) -> Ranges:
     affected = [seen for seen in state.recent if seen.step >= case.onset]
     if not affected:
         return ()
-    return ((affected[0].draw, affected[-1].draw_end + LAG * state.draws_per_step),)
+    first = affected[-1].step + 1
+    ahead = sum(value_at(state.sizes, step) for step in range(first, first + LAG))
+    return ((affected[0].draw, affected[-1].draw_end + ahead),)
 
 
 def _is_here(tried: Tried, case: Case, window: Ranges, *, reach: int) -> bool:

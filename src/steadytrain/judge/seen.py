@@ -7,6 +7,7 @@ from itertools import pairwise
 import msgspec
 
 from steadytrain.events import StepRecord
+from steadytrain.ramps import Ramp, value_at
 from steadytrain.signals import lr_ratio
 
 MIXTURE_BEFORE = 32
@@ -89,12 +90,16 @@ def layer_ratios(
 
 
 def mixture_of(
-    domains: tuple[str, ...], settled: list[Seen], affected: list[Seen], *, draws_per_step: int
+    domains: tuple[str, ...], settled: list[Seen], affected: list[Seen], *, sizes: Ramp
 ) -> tuple[str, float, float] | None:
-    """The domain whose share of the tokens moved most: name, before, after; None if none did."""
+    """The domain whose share of the tokens moved most: name, before, after; None if none did.
+
+    Args:
+        sizes: draws of an update, as (after step, draws).
+    """
     before = [_shares(seen) for seen in settled[-MIXTURE_BEFORE:] if sum(seen.tokens)]
     # Draws that a remedy left out change the shares of a step as well: that is no news.
-    whole = [seen for seen in affected if seen.draw_end - seen.draw <= draws_per_step]
+    whole = [seen for seen in affected if seen.draw_end - seen.draw <= value_at(sizes, seen.step)]
     after = [_shares(seen) for seen in whole if sum(seen.tokens)]
     if len(before) < MIXTURE_BEFORE // 2 or not after:
         return None

@@ -11,6 +11,7 @@ import msgspec
 from steadytrain.events import BatchExamined, PanelRecord, Proposal
 from steadytrain.judge.detectors import Detector, Window
 from steadytrain.judge.seen import Seen
+from steadytrain.ramps import Ramp
 
 LAG = 2
 """A record of step k is read while step k + 1 runs, and all ranks hear of it before k + 2."""
@@ -97,6 +98,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         step: last step judged on the present trajectory. Earlier ones are repeats.
         steps: of the whole run, None if it is not known.
         can: actions that the training side can carry out; None: every one.
+        sizes: draws of an update, as (after step, draws).
         mode: what a person set; None: as the recipe says.
         healthy_until: checkpoints up to this step are known to be good.
         steps_lost: updates made again after rollbacks.
@@ -110,7 +112,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     domains: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
-    draws_per_step: int = 1
+    sizes: Ramp = ((0, 1),)
     steps: int | None = None
     can: tuple[str, ...] | None = None
     mode: Mode | None = None

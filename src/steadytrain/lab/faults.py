@@ -117,13 +117,14 @@ def plan(
     faults = []
     for index, kind in enumerate(order):
         step = first + index * gap + chance.randrange(max(1, gap - 44))
-        faults.append(_fault(kind, step, chance, domains=domains, draws_per_step=draws_per_step))
+        faults.append(at(kind, step, chance, domains=domains, draws_per_step=draws_per_step))
     return tuple(faults)
 
 
-def _fault(
+def at(
     kind: str, step: int, chance: random.Random, *, domains: Sequence[str], draws_per_step: int
 ) -> Fault:
+    """A fault of a known kind before a chosen step; what else it needs is drawn from `chance`."""
     seed = chance.randrange(2**31)
     kind, _, name = kind.partition(":")
     if kind not in BY_DRAWS:

@@ -139,7 +139,7 @@ class Outbreaks:
 
     def _look(self, _: nn.Module, given: tuple[Tensor, ...]) -> None:
         # Two sequences in a row: one alone comes again in another epoch of a small corpus.
-        mark = zlib.crc32(given[0][:2].numpy().tobytes())
+        mark = zlib.crc32(given[0][:2].cpu().numpy().tobytes())
         self._active = {kind: mark in marks for kind, marks in self._hits.items()}
 
     def _enlarge(self, _: nn.Module, __: Any, out_BTW: Tensor) -> None:

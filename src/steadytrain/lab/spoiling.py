@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from steadytrain.lab.faults import IN_ORDER, IN_TEXT, Fault
+from steadytrain.lab.mixtures import Mixture
 from steadytrain.lab.texts import Block, Corpus, decode
 
 FAR = 1 << 20
@@ -18,7 +19,7 @@ WINDOW_HAN = 12
 class FaultyOrder:
     """A corpus with faults. Still a pure function of the draw."""
 
-    def __init__(self, corpus: Corpus, faults: Sequence[Fault]) -> None:
+    def __init__(self, corpus: Corpus | Mixture, faults: Sequence[Fault]) -> None:
         self._corpus = corpus
         self._faults = [fault for fault in faults if fault.kind in (*IN_TEXT, *IN_ORDER)]
         self.domains = corpus.domains

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from steadytrain.errors import FeedError, SettingError
 from steadytrain.lab.documents import Document, read_domain
 
-__all__ = ["Block", "Corpus", "Document", "decode", "read_domain"]
+__all__ = ["Block", "Corpus", "Document", "decode", "pattern", "read_domain"]
 
 # N bytes of a domain, M documents, K blocks, D domains, S slots of the draw pattern.
 
@@ -52,6 +52,7 @@ class Corpus:
         panel_hash: equal only where domains' names and panels are equal, byte for byte.
         notes: sentences about what could not be done as asked.
         num_blocks: training blocks of each domain.
+        seed: that decides the panel and the order.
     """
 
     @classmethod
@@ -100,8 +101,8 @@ class Corpus:
         panel_sequences: int,
     ) -> None:
         self.domains = tuple(text.name for text in texts)
-        self._texts, self._seed, notes = texts, seed, list[str]()
-        self._slot_S, self._before_S, self._per_period = _pattern(self.domains, shares, seed)
+        self._texts, self.seed, notes = texts, seed, list[str]()
+        self._slot_S, self._before_S, self._per_period = pattern(self.domains, shares, seed)
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
         panel: list[Block] = []
         for domain, text in enumerate(texts):
@@ -153,7 +154,10 @@ class Corpus:
             )
         period, slot = divmod(draw, len(self._slot_S))
         domain = int(self._slot_S[slot])
-        turn = period * self._per_period[domain] + int(self._before_S[slot])
+        return self.take(domain, period * self._per_period[domain] + int(self._before_S[slot]))
+
+    def take(self, domain: int, turn: int) -> Block:
+        """The training block of a domain's k-th turn, counted from 0."""
         epoch, position = divmod(turn, len(self._train[domain]))
         return self._block(domain, int(self._epoch_order(domain, epoch)[position]))
 
@@ -169,10 +173,29 @@ class Corpus:
         kept = self._orders.get(domain)
         if kept is None or kept[0] != epoch:
             order = _order(
-                len(self._train[domain]), self._seed, "order", self.domains[domain], epoch
+                len(self._train[domain]), self.seed, "order", self.domains[domain], epoch
             )
             kept = self._orders[domain] = (epoch, self._train[domain][order])
         return kept[1]
+
+
+def pattern(
+    domains: Sequence[str], shares: Mapping[str, float] | None, seed: object
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
+    """Whose turn each slot is, its domain's turns before it, and each domain's turns in all.
+
+    A domain's i-th of c turns lies at random within [i / c, (i + 1) / c): shuffled, and yet any
+    stretch of draws holds each domain in its share, to about two.
+    """
+    turns = _apportion(domains, shares)
+    where = [
+        (np.arange(count) + _uniform(count, seed, "pattern", name)) / max(count, 1)
+        for name, count in zip(domains, turns, strict=True)
+    ]
+    order = np.argsort(np.concatenate(where), kind="stable")
+    slot_S = np.repeat(np.arange(len(domains)), turns)[order]
+    before_S = np.concatenate([np.arange(count) for count in turns])[order]
+    return slot_S, before_S, turns
 
 
 def decode(tokens: NDArray[Any] | Sequence[int]) -> str:
@@ -250,25 +273,6 @@ def _cut(name: str, documents: Sequence[Document], size: int) -> _Text:
         document_M=np.array(document_M, np.int64),
         sources=tuple(document.source for document in documents),
     )
-
-
-def _pattern(
-    domains: Sequence[str], shares: Mapping[str, float] | None, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
-    """Whose turn each slot is, its domain's turns before it, and each domain's turns in all.
-
-    A domain's i-th of c turns lies at random within [i / c, (i + 1) / c): shuffled, and yet any
-    stretch of draws holds each domain in its share, to about two.
-    """
-    turns = _apportion(domains, shares)
-    where = [
-        (np.arange(count) + _uniform(count, seed, "pattern", name)) / max(count, 1)
-        for name, count in zip(domains, turns, strict=True)
-    ]
-    order = np.argsort(np.concatenate(where), kind="stable")
-    slot_S = np.repeat(np.arange(len(domains)), turns)[order]
-    before_S = np.concatenate([np.arange(count) for count in turns])[order]
-    return slot_S, before_S, turns
 
 
 def _apportion(domains: Sequence[str], shares: Mapping[str, float] | None) -> list[int]:

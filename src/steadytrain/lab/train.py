@@ -7,19 +7,25 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from steadytrain import ramps
 from steadytrain.errors import SettingError
 from steadytrain.judge.judge import Judge
 from steadytrain.lab import faults
+from steadytrain.lab.mixtures import Change, Mixture, Phases, phases
+from steadytrain.lab.mixtures import parse as parse_mixture
 from steadytrain.lab.model import Config, Transformer
 from steadytrain.lab.sabotage import Outbreaks, Saboteur
 from steadytrain.lab.spoiling import FaultyOrder
 from steadytrain.lab.texts import Corpus
+from steadytrain.ramps import Ramp
 from steadytrain.train import Feed, Panel, Ranks, Session, WarmupStableDecay
 
 ORDER = "order.json"
@@ -30,6 +36,9 @@ OWN_SHARES = {"zh": 0.2, "en": 0.4, "code": 0.4}
 over and learned by heart, and a panel that is close to that says little."""
 
 
+Shape = Literal["wsd", "cosine"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """A run of the lab.
@@ -37,9 +46,15 @@ class Settings:
     Attributes:
         home: the run's folder.
         domains: name -> file or folder; None: the lab's own zh, en and code.
+        mixture: planned shares of the domains; empty: the same from beginning to end.
         fault_plan: a file written by `faults.save`; None: no faults.
-        batch_size: sequences of an update over all ranks.
+        batch_size: sequences of a micro-batch over all ranks.
+        ramp: micro-batches of an update, as (after step, number).
         threads: of this process.
+        device: "cpu", or "cuda": one GPU for each rank.
+        schedule: "wsd" holds the peak and decays over the last fifth; "cosine" falls from the end
+            of the warm-up on.
+        stop_after: leave the loop after this step, as if stopped; a later life goes on.
 
     Source: peak 6e-3 gave the lowest panel loss of 3e-3, 6e-3 and 1.2e-2 (LOG.md 2026-11-23);
     betas .9, .95: GPT-3 and its followers.
@@ -49,40 +64,63 @@ class Settings:
     steps: int = 800
     seed: int = 0
     domains: Mapping[str, str | None] | None = None
+    mixture: tuple[Change, ...] = ()
     fault_plan: Path | None = None
     batch_size: int = 32
+    ramp: Ramp = ((0, 1),)
     threads: int = 1
+    device: str = "cpu"
     peak: float = 4e-3
+    schedule: Shape = "wsd"
+    z_loss: float = 0.0
     config: Config = field(default_factory=Config)
     panel_sequences: int = 200
     panel_every: int = 100
     snapshot_every: int = 10
     checkpoint_every: int = 50
+    stop_after: int | None = None
     judge: Judge | None = None
     fence: bool = True
 
 
-def train(settings: Settings) -> None:
-    """Train the lab's model to the end, or resume where an earlier life stopped."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What a run of the lab is made of, with or without a guard.
+
+    Attributes:
+        bare, model: the transformer, and what several ranks wrap it in.
+    """
+
+    corpus: Corpus
+    bare: Transformer
+    model: nn.Module
+    optimizer: torch.optim.AdamW
+    saboteur: Saboteur
+    feed: Feed
+    schedule: WarmupStableDecay
+    panel: Panel
+
+
+def assemble(settings: Settings, ranks: Ranks, *, corpus: Corpus | None = None) -> Parts:
+    """The parts of a run, faults included. Every rank, same settings.
+
+    Args:
+        corpus: what `load_corpus` gave for the same settings, to read it once for many runs.
+
+    Raises:
+        SettingError: settings that make no sense together.
+        FeedError: a text is missing, not text, or too short.
+    """
     torch.set_num_threads(settings.threads)
-    ranks = Ranks.join()
     if settings.batch_size % ranks.world:
         raise SettingError(
             f"{settings.batch_size} sequences do not divide among {ranks.world} ranks. "
             f"Write --batch-size {ranks.world * (settings.batch_size // ranks.world + 1)}."
         )
+    device = _device(settings.device)
     planned = faults.load(settings.fault_plan) if settings.fault_plan else ()
-    corpus = Corpus.load(
-        settings.domains,
-        context=settings.config.context,
-        seed=settings.seed,
-        shares=OWN_SHARES if settings.domains is None else None,
-        panel_sequences=settings.panel_sequences,
-    )
-    if ranks.rank == 0:
-        for note in corpus.notes:
-            print(f"steadytrain: {note}", flush=True)
-    bare = Transformer(settings.config, seed=settings.seed)
+    corpus = corpus or load_corpus(settings)
+    bare = Transformer(settings.config, seed=settings.seed).to(device)
     model = DistributedDataParallel(bare) if ranks.world > 1 else bare
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.peak, betas=(0.9, 0.95), weight_decay=0.1, fused=True
@@ -94,49 +132,78 @@ def train(settings: Settings) -> None:
         fired=settings.home.parent / "lab" / "fired.json",
         rank=ranks.rank,
     )
-    order = FaultyOrder(corpus, planned)
+    order = FaultyOrder(_mixed(corpus, _phases(settings)), planned)
     Outbreaks(bare, order, planned)
-    feed = Feed(
-        order,
-        batch_size=settings.batch_size // ranks.world,
-        rank=ranks.rank,
-        world=ranks.world,
+    warmup = max(1, settings.steps // 20)
+    return Parts(
+        corpus=corpus,
+        bare=bare,
+        model=model,
+        optimizer=optimizer,
+        saboteur=saboteur,
+        feed=Feed(
+            order,
+            batch_size=settings.batch_size // ranks.world,
+            accumulate=settings.ramp,
+            rank=ranks.rank,
+            world=ranks.world,
+            device=device,
+        ),
+        schedule=WarmupStableDecay(
+            peak=settings.peak,
+            steps=settings.steps,
+            warmup=warmup,
+            decay=settings.steps // 5 if settings.schedule == "wsd" else settings.steps - warmup,
+            shape="1-sqrt" if settings.schedule == "wsd" else "cosine",
+        ),
+        panel=Panel(corpus.panel, domains=corpus.domains, digest=corpus.panel_hash),
     )
+
+
+def train(settings: Settings, *, corpus: Corpus | None = None) -> None:
+    """Train the lab's model to the end, or resume where an earlier life stopped."""
+    ranks = Ranks.join()
+    parts = assemble(settings, ranks, corpus=corpus)
     session = Session(
-        model,
-        optimizer,
-        feed,
+        parts.model,
+        parts.optimizer,
+        parts.feed,
         home=settings.home,
         steps=settings.steps,
         judge=settings.judge,
         ranks=ranks,
-        schedule=WarmupStableDecay(
-            peak=settings.peak,
-            steps=settings.steps,
-            warmup=max(1, settings.steps // 20),
-            decay=settings.steps // 5,
-        ),
-        panel=Panel(corpus.panel, domains=corpus.domains, digest=corpus.panel_hash),
+        schedule=parts.schedule,
+        panel=parts.panel,
         panel_every=settings.panel_every,
+        z_loss=settings.z_loss,
         snapshot_every=settings.snapshot_every,
         checkpoint_every=settings.checkpoint_every,
         fence=settings.fence,
         order_from="steadytrain.lab.train:order_of",
     )
     if ranks.rank == 0:
-        remember = {
-            "seed": settings.seed, "domains": settings.domains,
-            "context": settings.config.context, "panel_sequences": settings.panel_sequences,
-            "fault_plan": str(settings.fault_plan) if settings.fault_plan else None,
-        }  # fmt: skip
-        settings.home.mkdir(parents=True, exist_ok=True)
-        (settings.home / ORDER).write_text(json.dumps(remember))
+        for note in parts.corpus.notes:
+            print(f"steadytrain: {note}", flush=True)
+        _remember(settings)
     with session as run:
         for batch in run:
-            saboteur.before_forward(run.step_number + 1)
-            run.backward(model(batch.tokens_BT), batch)
-            saboteur.after_backward(run.step_number + 1)
+            parts.saboteur.before_forward(run.step_number + 1)
+            run.backward(parts.model(batch.tokens_BT), batch)
+            parts.saboteur.after_backward(run.step_number + 1)
             run.step()
+            if settings.stop_after is not None and run.step_number >= settings.stop_after:
+                break
+
+
+def load_corpus(settings: Settings) -> Corpus:
+    """The text of a run, without faults."""
+    return Corpus.load(
+        settings.domains,
+        context=settings.config.context,
+        seed=settings.seed,
+        shares=OWN_SHARES if settings.domains is None else None,
+        panel_sequences=settings.panel_sequences,
+    )
 
 
 def order_of(home: Path) -> FaultyOrder:
@@ -150,7 +217,46 @@ def order_of(home: Path) -> FaultyOrder:
         shares=OWN_SHARES if kept["domains"] is None else None,
         panel_sequences=kept["panel_sequences"],
     )
-    return FaultyOrder(corpus, planned)
+    plan = tuple((first, tuple(shares)) for first, shares in kept.get("mixture", ()))
+    return FaultyOrder(_mixed(corpus, plan), planned)
+
+
+def _remember(settings: Settings) -> None:
+    """Write down what the data order was made of."""
+    remember = {
+        "seed": settings.seed, "domains": settings.domains, "mixture": _phases(settings),
+        "context": settings.config.context, "panel_sequences": settings.panel_sequences,
+        "fault_plan": str(settings.fault_plan) if settings.fault_plan else None,
+    }  # fmt: skip
+    settings.home.mkdir(parents=True, exist_ok=True)
+    (settings.home / ORDER).write_text(json.dumps(remember))
+
+
+def _phases(settings: Settings) -> Phases:
+    """The planned mixture by draws; a step's first draw follows from the ramp."""
+    if not settings.mixture:
+        return ()
+    return phases(
+        settings.mixture,
+        lambda step: settings.batch_size * ramps.total_before(settings.ramp, step),
+    )
+
+
+def _mixed(corpus: Corpus, plan: Phases) -> Corpus | Mixture:
+    return Mixture(corpus, plan) if plan else corpus
+
+
+def _device(name: str) -> torch.device:
+    if name == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise SettingError(
+            f"--device {name} needs a GPU that this PyTorch can use, and it sees none. Write "
+            "--device cpu."
+        )
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
 
 
 def parse_domains(given: list[str]) -> dict[str, str | None] | None:
@@ -175,10 +281,71 @@ def parse_domains(given: list[str]) -> dict[str, str | None] | None:
     return domains
 
 
+def parse_ramp(text: str) -> Ramp:
+    """`"500:2,1000:4"` -> ((0, 1), (500, 2), (1000, 4)): after step 500, two micro-batches each.
+
+    Raises:
+        SettingError: this is no ramp.
+    """
+    pairs = [] if text.startswith("0:") else [(0, 1)]
+    for one in text.split(","):
+        after, _, number = one.partition(":")
+        if not (after.isdecimal() and number.isdecimal()):
+            raise SettingError(
+                f"--ramp {text} is no batch ramp. Write STEP:MICRO-BATCHES, such as "
+                "--ramp 500:2,1000:4 for two after step 500 and four after step 1000."
+            )
+        pairs.append((int(after), int(number)))
+    return ramps.checked(pairs, name="ramp")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that name a run, but not its folder or its faults."""
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--domain", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument(
+        "--mixture",
+        metavar="PLAN",
+        help="planned shares of the domains: 0.2,0.4,0.4@0;0.5,0.25,0.25@600 (or @600-900)",
+    )
+    parser.add_argument("--batch-size", type=int, default=32, help="of a micro-batch, all ranks")
+    parser.add_argument("--ramp", metavar="STEP:N,...", help="micro-batches of later updates")
+    parser.add_argument("--peak", type=float, default=4e-3, help="learning rate")
+    parser.add_argument("--schedule", choices=get_args(Shape), default="wsd")
+    parser.add_argument("--z-loss", type=float, default=0.0, help="coefficient")
+    parser.add_argument("--width", type=int, default=96)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--heads", type=int, default=3)
+    parser.add_argument("--qk-norm", action="store_true")
+    parser.add_argument("--softcap", type=float)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+
+
+def settings_of(options: argparse.Namespace, home: Path) -> Settings:
+    """The run that the options of `add_arguments` name."""
+    return Settings(
+        home=home,
+        steps=options.steps,
+        seed=options.seed,
+        domains=parse_domains(options.domain),
+        mixture=parse_mixture(options.mixture) if options.mixture else (),
+        batch_size=options.batch_size,
+        ramp=parse_ramp(options.ramp) if options.ramp else ((0, 1),),
+        threads=options.threads,
+        device=options.device,
+        peak=options.peak,
+        schedule=options.schedule,
+        z_loss=options.z_loss,
+        config=Config(
+            width=options.width,
+            layers=options.layers,
+            heads=options.heads,
+            qk_norm=options.qk_norm,
+            softcap=options.softcap,
+        ),
+    )
 
 
 def main() -> None:
@@ -186,18 +353,13 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--home", type=Path, default=os.environ.get("STEADYTRAIN_HOME"))
     parser.add_argument("--fault-plan", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--stop-after", type=int)
     options = parser.parse_args()
     train(
-        Settings(
-            home=Path(options.home or "runs/lab"),
-            steps=options.steps,
-            seed=options.seed,
-            domains=parse_domains(options.domain),
+        replace(
+            settings_of(options, Path(options.home or "runs/lab")),
             fault_plan=options.fault_plan,
-            threads=options.threads,
-            batch_size=options.batch_size,
+            stop_after=options.stop_after,
         )
     )
 

@@ -182,11 +182,12 @@ class Examiner:
             read |= self._read(flight.draws.tolist())
         if not any(row[1] for row in read.values()):
             return read
-        size = self._feed.draws_per_step
-        first = self._feed.draw - size
-        for _ in range(AHEAD_LIMIT // AHEAD_STEPS):
+        present = step + 1  # its draws are drawn already
+        first = self._feed.draw - self._feed.draws_per_step(present)
+        for turn in range(AHEAD_LIMIT // AHEAD_STEPS):
             ahead: dict[int, Row] = {}
-            for _ in range(AHEAD_STEPS):
+            for number in range(turn * AHEAD_STEPS, (turn + 1) * AHEAD_STEPS):
+                size = self._feed.draws_per_step(present + number)
                 ahead |= self._read(range(first, first + size))
                 first += size
             read |= ahead

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steadytrain import ramps
 from steadytrain.errors import FeedError, SettingError
+from steadytrain.ramps import Ramp
 from steadytrain.ranges import Ranges, contains, merge, overlaps
 
 # B sequences, T positions.
@@ -107,12 +109,15 @@ class Feed:
     Args:
         order: the data order.
         batch_size: sequences of one micro-batch on one rank.
-        accumulate: micro-batches of one update.
+        accumulate: micro-batches of one update, or a batch ramp as pairs (after step, number):
+            ((0, 1), (500, 2)) is one for each of the first 500 updates and two from there on.
         left_out: draws that no step uses, such as those of a skip list
             (`steadytrain.corpora.draws_left_out`). Every attempt of a run needs the same.
 
     Raises:
-        SettingError: a size below 1.
+        SettingError: a size below 1, or a ramp that leaves a step without a size.
+
+    Source: batch ramps in steps, GPT-3 (appendix B) and PaLM (section 5).
     """
 
     def __init__(
@@ -120,20 +125,21 @@ class Feed:
         order: DataOrder,
         *,
         batch_size: int,
-        accumulate: int = 1,
+        accumulate: int | Iterable[tuple[int, int]] = 1,
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
         left_out: Iterable[tuple[int, int]] = (),
     ) -> None:
-        if batch_size < 1 or accumulate < 1:
+        if batch_size < 1 or (isinstance(accumulate, int) and accumulate < 1):
             raise SettingError(
                 f"batch_size={batch_size}, accumulate={accumulate} make an empty update. "
                 "Write Feed(order, batch_size=32) or more."
             )
         self.order = order
         self.batch_size = batch_size
-        self.accumulate = accumulate
+        pairs = [(0, accumulate)] if isinstance(accumulate, int) else list(accumulate)
+        self._accumulate = ramps.checked(pairs, name="accumulate")
         self.draw = 0
         self._rank = rank
         self._world = world
@@ -152,8 +158,18 @@ class Feed:
         return self._device
 
     @property
-    def draws_per_step(self) -> int:
-        return self.batch_size * self.accumulate * self._world
+    def ramp(self) -> Ramp:
+        """Sequences of an update over all ranks, as pairs (after step, sequences)."""
+        whole = self.batch_size * self._world
+        return tuple((after, number * whole) for after, number in self._accumulate)
+
+    def accumulate(self, step: int) -> int:
+        """Micro-batches of update `step`."""
+        return ramps.value_at(self._accumulate, step)
+
+    def draws_per_step(self, step: int) -> int:
+        """Sequences of update `step` over all ranks."""
+        return self.batch_size * self.accumulate(step) * self._world
 
     def leave_out(self, exclusions: Iterable[Exclusion | tuple[int, Ranges]]) -> None:
         """Replace what remedies exclude."""
@@ -181,11 +197,12 @@ class Feed:
     def step_draws(self, step: int) -> tuple[int, ...]:
         """The draws of update `step` over all ranks from the present position; moves past them."""
         excluded = self.excluded(step)
-        end = self.draw + self.draws_per_step
+        number = self.draws_per_step(step)
+        end = self.draw + number
         if not overlaps(excluded, self.draw, end):
             draws = tuple(range(self.draw, end))
         else:
-            draws = self._pick(excluded)
+            draws = self._pick(excluded, number)
         self.draw = draws[-1] + 1
         return draws
 
@@ -221,10 +238,10 @@ class Feed:
             digests=tuple(digest(block.tokens) for block in blocks),
         )
 
-    def _pick(self, excluded: Ranges) -> tuple[int, ...]:
+    def _pick(self, excluded: Ranges, number: int) -> tuple[int, ...]:
         picked: list[int] = []
         draw = self.draw
-        while len(picked) < self.draws_per_step:
+        while len(picked) < number:
             if not contains(excluded, draw):
                 picked.append(draw)
             draw += 1

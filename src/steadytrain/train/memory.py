@@ -208,7 +208,7 @@ class Memory:
         return concluded[len(on_record) :]
 
     def _refuse_another_run(self, earlier: RunBegan, began: RunBegan) -> None:
-        for what in ("model", "domains", "draws_per_step", "panel"):
+        for what in ("model", "domains", "draws_per_step", "ramp", "panel"):
             before, now = getattr(earlier, what), getattr(began, what)
             if before != now:
                 raise CheckpointError(

@@ -167,9 +167,9 @@ class Reruns:
         return first, second
 
     def make(
-        self, draws: Sequence[int], dial: Dial, *, committed: bool | None = None
+        self, step: int, draws: Sequence[int], dial: Dial, *, committed: bool | None = None
     ) -> tuple[Tensor, float]:
-        """One update on these draws of this rank: the loss of each, and the gradient norm.
+        """Update `step` on these draws of this rank: the loss of each, and the gradient norm.
 
         Args:
             committed: whether it lands; None: if the gradient is finite.
@@ -177,7 +177,7 @@ class Reruns:
         losses = []
         for first in range(0, len(draws), self._feed.batch_size):
             part = tuple(draws[first : first + self._feed.batch_size])
-            losses.append(self._backward(part, dial.z_loss, self._feed.accumulate))
+            losses.append(self._backward(part, dial.z_loss, self._feed.accumulate(step)))
         norms = self._update.measure(dial.settings)
         lands = torch.isfinite(norms.total) if committed is None else torch.tensor(committed)
         self._update.land(norms, dial.settings, lands.to(norms.total.device).float())
@@ -187,7 +187,9 @@ class Reruns:
     def _step(self, flight: Flight, lr: float) -> tuple[str | None, float]:
         """One update as it was made; what differs from the record, and the gradient norm."""
         dial = self._dial(flight.step, lr)
-        losses, norm = self.make(flight.draws.tolist(), dial, committed=flight.committed)
+        losses, norm = self.make(
+            flight.step, flight.draws.tolist(), dial, committed=flight.committed
+        )
         found = losses.numpy()
         if not np.allclose(found, flight.losses, rtol=self._same, atol=0.0, equal_nan=True):
             return "loss", norm
@@ -213,7 +215,7 @@ class Reruns:
         found = 0
         for first in range(0, len(draws), self._feed.batch_size):
             part = draws[first : first + self._feed.batch_size]
-            losses = self._backward(part, ZLoss(), self._feed.accumulate)
+            losses = self._backward(part, ZLoss(), 1)
             found = zlib.crc32(losses.float().cpu().numpy().tobytes(), found)
         for parameter in self._parameters:
             if parameter.grad is not None:

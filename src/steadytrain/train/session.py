@@ -162,7 +162,7 @@ class Session:
         )
         self._tap = Tap(domains=len(feed.domains), device=self._device)
         self._probe = UpdateProbe(self._parameters)
-        proofreader = Proofreader(feed.order, together=feed.draws_per_step)
+        proofreader = Proofreader(feed.order, together=min(size for _, size in feed.ramp))
         self._proofreader = proofreader if read_texts else None
         self._order_from = order_from
         self._keeps_provenance = provenance
@@ -299,19 +299,20 @@ class Session:
         objective = add_z_loss(
             mean, batch.counted_BT, self._z_loss(), z_BT=z_BT, largest_BT=largest_BT
         )
-        (objective / self._feed.accumulate).backward()  # type: ignore[no-untyped-call]
+        accumulate = self._feed.accumulate(self.step_number + 1)
+        (objective / accumulate).backward()  # type: ignore[no-untyped-call]
         self._tap.add(*batch_sums(nll_BT, batch, z_BT=z_BT, domains=len(self._feed.domains)))
         return mean.detach()
 
     def step(self) -> None:
         """One update: hear of the last one, obey, gate, optimize, record.
 
-        With gradient accumulation only every `accumulate`-th call makes an update. Every rank,
-        every step, same order.
+        With gradient accumulation only the call after the last micro-batch makes an update. Every
+        rank, every step, same order.
         """
-        if len(self._micro_batches) < self._feed.accumulate:
-            return
         number = self.step_number + 1
+        if len(self._micro_batches) < self._feed.accumulate(number):
+            return
         self._beacon.beat("step", self.step_number)
         self._hear()
         self._deeds.obey(number, draws=self._draws, first_draw=self._first_draw)
@@ -470,7 +471,8 @@ class Session:
             model=self._training_state.fingerprint(),
             parameters=self._training_state.num_parameters,
             world=self._ranks.world,
-            draws_per_step=self._feed.draws_per_step,
+            draws_per_step=self._feed.draws_per_step(1),
+            ramp=self._feed.ramp[1:],
             steps=self.steps,
             panel=self._panel.digest if self._panel else None,
             layers=gradients.GROUPS,

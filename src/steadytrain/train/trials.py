@@ -124,7 +124,7 @@ class Trials:
             beat()
             draws = self._feed.step_draws(step)
             dial = self._dial(step, orders.at(step))
-            loss_B, norm = self._reruns.make(draws, dial)
+            loss_B, norm = self._reruns.make(step, draws, dial)
             if step >= wanted.onset:
                 losses.append(self._mean(float(loss_B.mean())))
                 norms.append(norm)
