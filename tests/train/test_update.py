@@ -171,6 +171,23 @@ def test_steps_made_again_under_a_remedy_come_out_as_recorded(names, tmp_path, m
     assert (remade.differs_at, remade.weights_differ, remade.moments_differ) == (None, 0, 0)
 
 
+def test_moments_that_a_remedy_has_reset_are_no_mark_of_damage(tmp_path):
+    found = []
+
+    def look(run, batch):
+        run._hear()
+        before = run._trajectory.snapshots.newest_at_or_before(20)
+        examiner = run._deeds._examiner
+        flights = run._trajectory.recorder.between(before.step + 1, 27)
+        found.append(examiner._look_for_marks(before, 27))
+        found.append(examiner._marks.impossible(before, flights, was_reset=False))
+
+    go(tmp_path / "r", REMEDIES["reset"], stop_at=27, seen=look)
+    excused, accused = found
+    assert accused["moment_excess"] > 1
+    assert (excused["moment_excess"], excused["moments_lost"]) == (0, 0)
+
+
 def test_draws_that_were_left_out_come_again_when_that_is_cancelled(tmp_path):
     def draws_of(home):
         records = [one for one in journal.read(home) if isinstance(one, StepRecord)]
