@@ -45,6 +45,14 @@ def test_an_exclusion_holds_only_after_its_step():
     assert one.step_draws(2) == (4, 6, 7, 8)
 
 
+def test_an_exclusion_that_ended_lets_later_draws_through():
+    one = feed()
+    one.leave_out([(0, ((1, 2), (9, 10)), 2), (0, ((10, 11),))])
+    assert one.step_draws(1) == (0, 2, 3, 4)
+    assert one.step_draws(2) == (5, 6, 7, 8)
+    assert one.step_draws(3) == (9, 11, 12, 13)
+
+
 def test_ranks_share_an_update_without_overlap():
     parts = []
     for rank in range(2):

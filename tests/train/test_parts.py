@@ -10,7 +10,15 @@ from steadytrain.errors import SettingError
 from steadytrain.lab.model import Config, Transformer
 from steadytrain.train import WarmupStableDecay, gradients
 from steadytrain.train.gate import Gate
-from steadytrain.train.losses import domain_sums, sequence_sums, token_losses, z_losses
+from steadytrain.train.losses import (
+    ZLoss,
+    add_z_loss,
+    domain_sums,
+    largest_logits,
+    sequence_sums,
+    token_losses,
+    z_losses,
+)
 
 
 def test_token_losses_are_cross_entropy_and_logsumexp():
@@ -28,6 +36,31 @@ def test_the_z_loss_has_the_gradient_of_logsumexp_squared():
     (ours,) = torch.autograd.grad(z_losses(lse).sum(), logits)
     (slow,) = torch.autograd.grad(logits.logsumexp(-1).square().sum(), logits)
     assert torch.allclose(ours, slow, atol=1e-5)
+
+
+def test_the_other_z_loss_has_the_gradient_of_the_largest_logit_squared():
+    logits = torch.randn(2, 3, 7, requires_grad=True)
+    (ours,) = torch.autograd.grad(largest_logits(logits).square().sum(), logits)
+    slow = torch.zeros_like(logits)
+    for row in range(2):
+        for at in range(3):
+            top = logits[row, at].argmax()
+            slow[row, at, top] = 2 * logits[row, at, top]
+    assert torch.allclose(ours, slow.detach())
+
+
+def test_both_z_losses_are_means_over_the_counted_tokens():
+    counted = torch.tensor([[True, True, False], [True, False, False]])
+    z, largest = torch.rand(2, 3) * 9, torch.randn(2, 3)
+    z[0, 2], largest[1, 1] = math.nan, math.inf  # padding
+    mean, z_loss = torch.tensor(2.0), ZLoss(logsumexp=0.1, largest=0.3)
+    found = add_z_loss(mean, counted, z_loss, z_BT=z, largest_BT=largest)
+    slow = 2.0
+    for row, at in ((0, 0), (0, 1), (1, 0)):
+        slow += (0.1 * z[row, at].item() + 0.3 * largest[row, at].item() ** 2) / 3
+    assert found.item() == pytest.approx(slow, rel=1e-6)
+    assert add_z_loss(mean, counted, z_loss, z_BT=None, largest_BT=None) is mean
+    assert add_z_loss(mean, counted, ZLoss(), z_BT=z, largest_BT=largest) is mean
 
 
 def test_half_precision_logits_are_summed_in_float32():
