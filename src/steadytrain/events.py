@@ -165,7 +165,7 @@ class PanelRecord(Fact, frozen=True):
 
 
 class CheckpointSaved(Fact, frozen=True):
-    """A checkpoint is durable and its manifest is written."""
+    """A checkpoint is durable and its manifest is written; `rng`: each rank's random state."""
 
     attempt: int
     step: int
@@ -175,6 +175,7 @@ class CheckpointSaved(Fact, frozen=True):
     digest: str
     seconds: float
     blocked_seconds: float
+    rng: tuple[str, ...] = ()
 
 
 class CheckpointFailed(Fact, frozen=True):
@@ -295,10 +296,10 @@ class RestoreVerified(Fact, frozen=True):
     """A restored state was compared with what the journal says of it.
 
     Attributes:
-        step: last update in the state; what follows is checked against update `step` + 1.
-        source: "snapshot", or the checkpoint's name.
-        checked: what was compared: "lr", "betas", "epsilon", "step count", "draw", "rng", "loss".
-        differences: one sentence for each that is not as it was; the state was refused then.
+        step: last update in the state.
+        source: "snapshot", the checkpoint's name, or "rehearsal": nothing was restored yet.
+        checked: of "lr", "betas", "epsilon", "step count", "draw", "rng", "loss".
+        differences: a sentence for each; the state is refused, or `taken` if none is better.
         loss, recorded_loss: of the batch of update `step` + 1, now and on record. [nats/token]
     """
 
@@ -309,15 +310,16 @@ class RestoreVerified(Fact, frozen=True):
     differences: tuple[str, ...] = ()
     loss: float | None = None
     recorded_loss: float | None = None
+    taken: bool = False
 
 
 class RunBranched(Fact, frozen=True):
     """This run began from a checkpoint of another one.
 
     Attributes:
-        home: of the other run; `checkpoint`: its folder there.
+        home, checkpoint: of the other run, and the folder there.
         step, draw: the last update in it, and the position in the data order after it.
-        remedies: in force there at that step; they hold here as well.
+        updates: committed until then; `remedies`: in force there, and here as well.
     """
 
     run: str
@@ -325,6 +327,7 @@ class RunBranched(Fact, frozen=True):
     step: int
     draw: int
     checkpoint: str
+    updates: int | None = None
     remedies: tuple["Remedy", ...] = ()
 
 

@@ -44,6 +44,7 @@ from steadytrain.judge.incidents import (
     settings_alarms,
     text_alarms,
 )
+from steadytrain.judge.restored import restore_advice
 from steadytrain.judge.seen import (
     MIXTURE_AFTER,
     corrupt_rate,
@@ -117,8 +118,8 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 return self.treatment.look(state, event)
             case PersonSaid():
                 return self._hear(state, event)
-            case RestoreVerified() if event.differences:
-                return state, (_restore_advice(event),)
+            case RestoreVerified():
+                return state, restore_advice(event)
             case _:
                 return state, ()
 
@@ -352,11 +353,3 @@ def _why_not(state: State, plan: tuple[Plan, ...]) -> str | None:
         if begins is not None and begins < (state.step if back is None else back):
             return f"{name} would begin after step {begins}, which is over"
     return None
-
-
-def _restore_advice(event: RestoreVerified) -> Advice:
-    return Advice(
-        topic="restore",
-        text=f"The state of step {event.step} from {event.source} is not what the journal says of "
-        f"it: {'; '.join(event.differences)}.",
-    )

@@ -34,7 +34,14 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import CheckpointFailed, CheckpointRefused, CheckpointSaved
 from steadytrain.train.snapshots import Lease, Snapshot
-from steadytrain.train.state import Layout, TrainingState, is_of_guard, is_of_optimizer, layout
+from steadytrain.train.state import (
+    Layout,
+    TrainingState,
+    digest_rng,
+    is_of_guard,
+    is_of_optimizer,
+    layout,
+)
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -295,7 +302,7 @@ class Checkpoints:
         began = self._clock()
         partial = self._folder / (job.name + PARTIAL)
         try:
-            digest, num_bytes = self._write(job, partial)
+            digest, num_bytes, rng = self._write(job, partial)
         # Everything: DCP's CheckpointException is no Exception, and a thread that dies would take
         # all later checkpoints with it.
         except BaseException as error:
@@ -315,23 +322,29 @@ class Checkpoints:
             digest=digest,
             seconds=self._clock() - began,
             blocked_seconds=job.blocked_seconds,
+            rng=rng,
         )
 
-    def _write(self, job: _Job, partial: Path) -> tuple[str, int]:
-        """All of a save; three times the ranks tell each other how it went. Digest and bytes."""
+    def _write(self, job: _Job, partial: Path) -> tuple[str, int, tuple[str, ...]]:
+        """All of a save; three times the ranks tell each other how it went.
+
+        Returns:
+            digest, bytes, and digest of each rank's random state.
+        """
         begun = self._crew.together(lambda: self._begin(job, partial))
-        if any(entries != begun[0][0] for entries, _ in begun):
+        if any(entries != begun[0][0] for entries, _, _ in begun):
             raise CheckpointError(
                 "the ranks hold tensors of different names or shapes, which nothing could put "
                 "together again. Shard with DTensor (fully_shard), or replicate with DDP"
             )
         written = self._crew.together(lambda: self._write_tensors(job, partial))
         files = {name: entry for part in written for name, entry in part.items()}
-        rng = {name: size for _, sizes in begun for name, size in sizes.items()}
+        rng = {name: size for _, sizes, _ in begun for name, size in sizes.items()}
         digest = self._crew.together(lambda: self._publish(job, partial, rng=rng, files=files))[0]
-        return digest, sum(size for size, _ in files.values())
+        size = sum(size for size, _ in files.values())
+        return digest, size, tuple(one for _, _, one in begun)
 
-    def _begin(self, job: _Job, partial: Path) -> tuple[str, dict[str, int]]:
+    def _begin(self, job: _Job, partial: Path) -> tuple[str, dict[str, int], str]:
         if job.snapshot is None:
             raise CheckpointError(
                 "it was skipped: one checkpoint was being written and the next one waited, so the "
@@ -350,9 +363,8 @@ class Checkpoints:
             if needed > shutil.disk_usage(partial).free:
                 raise OSError(errno.ENOSPC, f"{needed} bytes are needed", str(self._folder))
         entries = json.dumps(_spell(layout(tensors)))
-        return entries, {
-            self._rng_name(name): one.numel() for name, one in job.snapshot.rng.items()
-        }
+        sizes = {self._rng_name(name): one.numel() for name, one in job.snapshot.rng.items()}
+        return entries, sizes, digest_rng(job.snapshot.rng)
 
     def _write_tensors(self, job: _Job, partial: Path) -> dict[str, tuple[int, str]]:
         """This rank's tensors through DCP, synced; then size and hash of the files it wrote."""

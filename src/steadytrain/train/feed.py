@@ -206,9 +206,13 @@ class Feed:
         self.draw = draws[-1] + 1
         return draws
 
+    def share(self, draws: tuple[int, ...]) -> tuple[int, ...]:
+        """This rank's draws of an update."""
+        return draws[self._rank :: self._world]
+
     def micro_batches(self, draws: tuple[int, ...]) -> Iterator[Batch]:
         """This rank's share of an update, one micro-batch at a time."""
-        mine = draws[self._rank :: self._world]
+        mine = self.share(draws)
         for first in range(0, len(mine), self.batch_size):
             yield self.batch(mine[first : first + self.batch_size])
 

@@ -116,6 +116,18 @@ class Orders:
             if isinstance(order.action, SkipDraws)
         ]
 
+    def zeroed_after(self, step: int) -> int | None:
+        """The update after which moments were set to zero last, as the state after `step` has it;
+        None if they never were."""
+        ends = self._ends()
+        zeroed = [
+            order.action.from_step
+            for order in self._orders
+            if isinstance(order.action, ResetMoments)
+            and order.action.from_step < min(step, ends.get(order.remedy, math.inf))
+        ]
+        return max(zeroed, default=None)
+
     def at(self, step: int) -> Settings:
         """The settings of update `step`."""
         ends = self._ends()
@@ -221,18 +233,32 @@ class Dials:
 
     def set(self, step: int, settings: Settings) -> float:
         """Turn the dials for update `step`; returns the first group's planned learning rate."""
+        if self._schedule is None:
+            # A rate that is a tensor on a GPU is waited for: only its owner knows it.
+            self._found = [float(group["lr"]) for group in self._groups]
+            rates = [rate * settings.lr_factor for rate in self._found]
+        else:
+            rates = self.rates(step, settings)
+        for group, rate, epsilon in zip(self._groups, rates, self._epsilons, strict=True):
+            _turn(group, "lr", rate)
+            if is_adams(group):
+                _turn(group, "eps", epsilon * settings.epsilon_factor)
+        self._used = rates[0]
+        return self._used
+
+    def rates(self, step: int, settings: Settings) -> list[float]:
+        """Learning rate of each group for update `step`, as planned and as remedies ask."""
+        rates = [float(group["lr"]) for group in self._groups]
         if self._schedule is not None:
             planned = self._schedule.lr(step, decay_from=settings.decay_from)
             rates = [planned * ratio for ratio in self._ratios]
-        else:
-            # A rate that is a tensor on a GPU is waited for: only its owner knows it.
-            self._found = rates = [float(group["lr"]) for group in self._groups]
-        for group, rate, epsilon in zip(self._groups, rates, self._epsilons, strict=True):
-            _turn(group, "lr", rate * settings.lr_factor)
-            if is_adams(group):
-                _turn(group, "eps", epsilon * settings.epsilon_factor)
-        self._used = rates[0] * settings.lr_factor
-        return self._used
+        return [rate * settings.lr_factor for rate in rates]
+
+    def left(self, used: float, *, planned: float, settings: Settings) -> float:
+        """What stands in the first group after an update that used this rate."""
+        if self._schedule is not None or not settings.lr_factor:
+            return used
+        return planned / settings.lr_factor
 
     def used(self, settings: Settings) -> dict[str, float]:
         """What the optimizer uses besides its learning rate, without what remedies asked for."""

@@ -26,6 +26,7 @@ from steadytrain.events import (
 from steadytrain.judge.judge import Judge
 from steadytrain.judge.state import Limits, State, freeze
 from steadytrain.replay import recall
+from steadytrain.train.track import Track
 from steadytrain.wording import sentence
 
 Order = Incident | Remedy | PanelWanted | TrialWanted
@@ -44,6 +45,7 @@ class History:
         abandoned: (attempt, step): states of that attempt or an earlier one, after that step, lie
             on a branch that was given up.
         limits: what the gate compared with at each step of the present branch.
+        track: what each state of the present branch must look like.
         draws: position after each step of the present branch.
     """
 
@@ -53,9 +55,11 @@ class History:
     done: set[str] = field(default_factory=set)
     abandoned: list[tuple[int, int]] = field(default_factory=list)
     limits: dict[int, Limits] = field(default_factory=dict)
+    track: Track = field(default_factory=Track)
     has_ended: bool = False
 
     def note(self, event: Event) -> None:
+        self.track.note(event)
         match event:
             case RunBegan():
                 self.begun = event
@@ -81,6 +85,7 @@ class History:
         back = roll_back_step(remedy.plan)
         if back is not None:
             self.abandoned.append((self.attempt, back))
+            self.track.abandon(back)
             self.limits = {at: one for at, one in self.limits.items() if at <= back}
 
     def is_on_branch(self, attempt: int, step: int) -> bool:
@@ -135,7 +140,8 @@ class Memory:
         if case is not None and case.phase in ("examining", "treating"):
             # A state saved while something was wrong may be what is wrong.
             at_or_before = min(at_or_before, case.onset - 1)
-        return step <= at_or_before and self.history.is_on_branch(attempt, step)
+        is_known = self.history.track.knows(step)
+        return is_known and step <= at_or_before and self.history.is_on_branch(attempt, step)
 
     def tell(self, event: Event) -> tuple[Judgment, ...]:
         """Write a fact or deed, judge it, write what follows from it."""

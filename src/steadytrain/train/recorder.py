@@ -39,9 +39,19 @@ class Recorder:
 
     def __init__(self, *, keep: int = 128) -> None:
         self._flights: deque[Flight] = deque(maxlen=keep)
+        self._rng: dict[int, str] = {}
 
     def add(self, flight: Flight) -> None:
         self._flights.append(flight)
+
+    def note_rng(self, step: int, digest: str, *, oldest: int) -> None:
+        """Remember the random state that was kept after `step`, and those since `oldest`."""
+        self._rng = {at: one for at, one in self._rng.items() if oldest <= at < step}
+        self._rng[step] = digest
+
+    def rng(self, step: int) -> str | None:
+        """Digest of the random state that was kept after `step`; None if none was."""
+        return self._rng.get(step)
 
     def forget_after(self, step: int) -> None:
         kept = [flight for flight in self._flights if flight.step <= step]

@@ -58,6 +58,7 @@ from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight
 from steadytrain.train.records import Pass, flight, record
 from steadytrain.train.reruns import Dial, Reruns
+from steadytrain.train.restores import Restores
 from steadytrain.train.schedule import WarmupStableDecay
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Tap, UpdateProbe
@@ -150,6 +151,10 @@ class Session:
         self._gate = Gate(optimizer, self._device)
         self._making = Update(model, optimizer, self._gate, clip=clip)
         self._training_state = TrainingState(model, optimizer, extras=self._making.learned)
+        self._restores = Restores(
+            model, optimizer, self._training_state, feed, self._dials, self._ranks,
+            orders=lambda: self._deeds.orders,
+        )  # fmt: skip
         self._trajectory = Trajectory(
             self.home,
             self._training_state,
@@ -159,6 +164,7 @@ class Session:
             snapshots=snapshots,
             checkpoint_every=checkpoint_every,
             keep=keep,
+            restores=self._restores,
         )
         self._tap = Tap(domains=len(feed.domains), device=self._device)
         self._probe = UpdateProbe(self._parameters)
@@ -264,6 +270,7 @@ class Session:
             self._first_draw = self._feed.draw
             self._draws = self._feed.step_draws(self.step_number + 1)
             self._micro_batches = []
+            self._restores.mark()
             for batch in self._feed.micro_batches(self._draws):
                 self._micro_batches.append(batch)
                 self._beacon.beat("forward", self.step_number)
@@ -347,6 +354,7 @@ class Session:
         commit = self._gate.decide(
             self._tap.loss(), norms.total, loss_limit=loss_limit, grad_limit=grad_limit
         )
+        self._restores.rehearse(self._feed.share(self._draws))
         self._probe.mark()
         self._making.land(norms, settings, commit)
         self._note_optimizer(number, settings)
@@ -406,7 +414,11 @@ class Session:
         self._keep_provenance(self._passed.attempt, flown)
         if reading.called:
             self._deeds.hear(self._called)
-        self._tell(record(self._passed, reading))
+        made = record(self._passed, reading)
+        self._tell(made)
+        rehearsal = self._restores.compare_rehearsal(flown, made)
+        if rehearsal is not None:
+            self._tell(rehearsal)
 
     def _keep_provenance(self, attempt: int, flown: Flight) -> None:
         if self._ledger is None:
@@ -491,21 +503,23 @@ class Session:
         memory = self._memory
         told = None
         if memory is not None:
-            told = (memory.history, memory.pending())
-        history, pending = self._ranks.tell(told)
-        self._deeds.adopt(history.remedies)
+            past = memory.history
+            told = (past.attempt, past.remedies, past.has_ended, memory.pending())
+        attempt, remedies, has_ended, pending = self._ranks.tell(told)
+        self._deeds.adopt(remedies)
         at = self._trajectory
-        ref = at.restore_newest(self.steps) if history.attempt else None
-        at.attempt = history.attempt + 1
-        self._deeds.resume(pending, attempt=history.attempt)
-        self._has_ended = history.has_ended and self.step_number >= self.steps
+        at.attempt = attempt
+        checkpoint = at.restore_newest(self.steps) if attempt else None
+        at.attempt += 1
+        self._deeds.resume(pending, attempt=attempt)
+        self._has_ended = has_ended and self.step_number >= self.steps
         self._tell(
             AttemptBegan(
                 attempt=self.attempt,
                 step=self.step_number,
                 draw=self._feed.draw,
-                cause="restart" if history.attempt else "start",
-                checkpoint=ref.path.name if ref else None,
+                cause="restart" if attempt else "start",
+                checkpoint=checkpoint,
             )
         )
         at.begin()

@@ -132,10 +132,14 @@ class Snapshots:
     def oldest(self) -> Snapshot | None:
         return self._held[0] if self._held else None
 
+    def at_or_before(self, step: int) -> list[Snapshot]:
+        """The states to go back to if everything after `step` is to be undone, newest first."""
+        return [snapshot for snapshot in reversed(self._held) if snapshot.step <= step]
+
     def newest_at_or_before(self, step: int) -> Snapshot | None:
         """The state to go back to if everything after `step` is to be undone."""
-        earlier = [snapshot for snapshot in self._held if snapshot.step <= step]
-        return earlier[-1] if earlier else None
+        earlier = self.at_or_before(step)
+        return earlier[0] if earlier else None
 
     @torch.no_grad()
     def take(self, step: int, draw: int) -> Snapshot:
@@ -184,6 +188,10 @@ class Snapshots:
         """Forget the states after `step`; a leased one lives until its lease ends."""
         for snapshot in [one for one in self._held if one.step > step]:
             self._forget(snapshot)
+
+    def drop(self, snapshot: Snapshot) -> None:
+        """Forget one state."""
+        self._forget(snapshot)
 
     def _memory(self) -> Buffers:
         """Buffers to write into: spare ones, the oldest state's, or none yet."""

@@ -14,6 +14,7 @@ import hashlib
 import math
 import random
 import struct
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -103,16 +104,19 @@ class TrainingState:
         """
         self._reshard()
         live: dict[str, Tensor] = {f"model.{k}": v for k, v in self._parameters.items()}
-        for name, module, key in self._buffers:
-            # Looked up each time: a module may bind its buffer anew (`self.mean = ...`).
-            buffer = module._buffers[key]
-            if buffer is not None:
-                live[f"model.{name}"] = buffer
+        live |= self.buffers()
         for name, parameter, _ in self._trained():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
                     live[f"optimizer.{name}.{key}"] = value
         return live | self._extras
+
+    def buffers(self) -> dict[str, Tensor]:
+        """The live persistent buffers: what a forward pass in training may change."""
+        self._reshard()
+        # Looked up each time: a module may bind its buffer anew (`self.mean = ...`).
+        found = {f"model.{name}": module._buffers[key] for name, module, key in self._buffers}
+        return {name: buffer for name, buffer in found.items() if buffer is not None}
 
     def leaves(self) -> dict[str, Any]:
         """What is no tensor, ready for JSON: hyperparameters of each group, plain optimizer state.
@@ -271,6 +275,14 @@ def is_of_optimizer(name: str) -> bool:
 def is_of_guard(name: str) -> bool:
     """Whether a tensor of `TrainingState.tensors` is what the guard itself has learned."""
     return name.startswith(GUARD)
+
+
+def digest_rng(states: Mapping[str, Tensor]) -> str:
+    """CRC-32 of a rank's random states, as eight hexadecimal digits."""
+    found = 0
+    for name, one in sorted(states.items()):
+        found = zlib.crc32(one.numpy().tobytes(), zlib.crc32(name.encode(), found))
+    return f"{found:08x}"
 
 
 def local(tensor: Tensor) -> Tensor:

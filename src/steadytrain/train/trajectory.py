@@ -1,19 +1,50 @@
 """Where the run is, and every way back: snapshots in memory, checkpoints on disk, the branch."""
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
+import msgspec
 import torch.distributed as dist
 
 from steadytrain.errors import CheckpointError
-from steadytrain.events import CheckpointRefused, CheckpointSaved
+from steadytrain.events import CheckpointRefused, CheckpointSaved, Event, RestoreVerified
 from steadytrain.train.checkpoints import CheckpointRef, Checkpoints
 from steadytrain.train.feed import Feed
 from steadytrain.train.memory import Memory
 from steadytrain.train.ranks import Ranks
-from steadytrain.train.recorder import Recorder
-from steadytrain.train.snapshots import Snapshots
-from steadytrain.train.state import TrainingState
+from steadytrain.train.recorder import Flight, Recorder
+from steadytrain.train.restores import Restores
+from steadytrain.train.snapshots import Snapshot, Snapshots
+from steadytrain.train.state import TrainingState, digest_rng
+from steadytrain.train.track import Expected
+
+MOST_TRIES = 3
+"""States of each sort that are restored and compared before the least unlike one is taken. Each
+costs a load and a forward pass. Source: guess."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Way:
+    """One way back.
+
+    Attributes:
+        load: restores the state; gives its step and the position in the data order.
+        refuse: is told why the state is not gone back to.
+        follower: the update after it, as this rank's recorder holds it.
+        checkpoint, attempt: its name, and the life that saved it; None for a snapshot.
+    """
+
+    kind: str
+    load: Callable[[], tuple[int, int]]
+    refuse: Callable[[str], None]
+    follower: Flight | None = None
+    checkpoint: str | None = None
+    attempt: int | None = None
 
 
 class Trajectory:
@@ -40,6 +71,7 @@ class Trajectory:
         snapshots: int,
         checkpoint_every: int,
         keep: int,
+        restores: Restores,
     ) -> None:
         self.step = 0
         self.attempt = 0
@@ -51,12 +83,13 @@ class Trajectory:
         )
         self._feed = feed
         self._ranks = ranks
+        self._restores = restores
         self._snapshot_every = snapshot_every
         self._checkpoint_every = checkpoint_every
 
     def begin(self) -> None:
         """Keep the state that this life begins with; of a new run on disk as well."""
-        snapshot = self.snapshots.take(self.step, self._feed.draw)
+        snapshot = self._take()
         if self.step == 0:
             self._checkpoints.save(snapshot, self.attempt, {}, blocked_seconds=0.0)
 
@@ -66,13 +99,20 @@ class Trajectory:
         if self.step % self._snapshot_every and not takes_checkpoint:
             return
         began = time.monotonic()
-        snapshot = self.snapshots.take(self.step, self._feed.draw)
+        snapshot = self._take()
         if takes_checkpoint:
             blocked = time.monotonic() - began
             self._checkpoints.save(snapshot, self.attempt, {}, blocked_seconds=blocked)
 
+    def _take(self) -> Snapshot:
+        snapshot = self.snapshots.take(self.step, self._feed.draw)
+        oldest = self.snapshots.oldest
+        assert oldest is not None
+        self.recorder.note_rng(self.step, digest_rng(snapshot.rng), oldest=oldest.step)
+        return snapshot
+
     def return_to(self, step: int) -> tuple[str, str | None]:
-        """Restore the newest state at or before a step; what came later is abandoned.
+        """Restore the newest sound state at or before a step; what came later is abandoned.
 
         Returns:
             what it came from ("snapshot" or "checkpoint"), and the checkpoint's name.
@@ -80,41 +120,143 @@ class Trajectory:
         Raises:
             CheckpointError: nothing so old is left.
         """
+        followers = {flight.step - 1: flight for flight in self.recorder.between(1, step + 1)}
         self.snapshots.drop_after(step)
         self.recorder.forget_after(step)
-        snapshot = self.snapshots.newest_at_or_before(step)
-        if snapshot is not None:
-            self.snapshots.restore(snapshot)
-            self.step = snapshot.step
-            self._feed.seek(snapshot.draw)
-            return "snapshot", None
-        self.finish_saving()
-        ref = self.restore_newest(step)
-        if ref is None:
+        with contextlib.ExitStack() as leases:
+            ways = chain(self._ways_in_memory(step, followers, leases), self._ways_on_disk(step))
+            way = self._take_first_sound(ways)
+        # The updates between the state and `step` are made again, and recorded again.
+        self.recorder.forget_after(self.step)
+        if way is None:
             raise CheckpointError(
                 f"no snapshot or checkpoint at or before step {step} is left, so the run cannot "
                 "return there. Keep more: snapshots=8, keep=5 reach further back."
             )
-        return "checkpoint", ref.path.name
+        return way.kind, way.checkpoint
 
-    def restore_newest(self, at_or_before: int) -> CheckpointRef | None:
-        """Restore the newest checkpoint that verifies and lies on the present branch."""
+    def restore_newest(self, at_or_before: int) -> str | None:
+        """Restore the newest sound checkpoint on the present branch; its name, None without one."""
+        way = self._take_first_sound(self._ways_on_disk(at_or_before))
+        return way.checkpoint if way is not None else None
+
+    def _take_first_sound(self, ways: Iterator[_Way]) -> _Way | None:
+        """Restore the first state that is as it was recorded.
+
+        If none is, the run goes on from the newest of those that differ in the fewest things. Every
+        checkpoint has verified to the byte and every snapshot was taken apart, so what they all
+        differ in lies around them (another version, schedule or data order), and an older one
+        would lose work and cure nothing. To stop would leave a run dead at night that a person can
+        still look at in the morning: the advice that follows is loud.
+        """
+        tried: list[tuple[_Way, RestoreVerified]] = []
+        for way in ways:
+            found = self._load_and_verify(way)
+            if not found.differences:
+                self._tell(found)
+                return way
+            tried.append((way, found))
+            self._tell(found)
+            way.refuse("; ".join(found.differences))
+        if not tried:
+            return None
+        way, found = min(tried, key=lambda one: len(one[1].differences))
+        if way is not tried[-1][0]:
+            self._load(way)
+        self._tell(msgspec.structs.replace(found, taken=True))
+        return way
+
+    def _load_and_verify(self, way: _Way) -> RestoreVerified:
+        self._load(way)
+        expected: Expected | None = None
+        if self.memory is not None:
+            expected = self.memory.history.track.expected(
+                self.step, attempt=way.attempt, reset_after=self._restores.zeroed_after(self.step)
+            )
+        expected = self._ranks.tell(expected)
+        assert expected is not None
+        rng = self.recorder.rng(self.step)
+        if way.attempt is not None:
+            is_mine = len(expected.rng) == self._ranks.world
+            rng = expected.rng[self._ranks.rank] if is_mine else None
+        return self._restores.verify(
+            expected,
+            attempt=self.attempt + 1,
+            source=way.checkpoint or way.kind,
+            rng=rng,
+            flight=way.follower,
+        )
+
+    def _load(self, way: _Way) -> None:
+        self.step, draw = way.load()
+        self._feed.seek(draw)
+
+    def _ways_in_memory(
+        self, step: int, followers: Mapping[int, Flight], leases: contextlib.ExitStack
+    ) -> Iterator[_Way]:
+        for snapshot in self.snapshots.at_or_before(step)[:MOST_TRIES]:
+            # A refused one may still be the best there is.
+            leases.enter_context(snapshot.lease())
+            yield _Way(
+                kind="snapshot",
+                load=partial(self._load_snapshot, snapshot),
+                refuse=partial(self._refuse_snapshot, snapshot),
+                follower=followers.get(snapshot.step),
+            )
+
+    def _ways_on_disk(self, at_or_before: int) -> Iterator[_Way]:
+        self.finish_saving()
+        passed_over: set[str] = set()
+        for _ in range(MOST_TRIES):
+            ref = self._find(at_or_before, passed_over)
+            if ref is None:
+                return
+            yield _Way(
+                kind="checkpoint",
+                load=partial(self._load_checkpoint, ref),
+                refuse=partial(self._refuse_checkpoint, ref),
+                checkpoint=ref.path.name,
+                attempt=ref.attempt,
+            )
+
+    def _find(self, at_or_before: int, passed_over: set[str]) -> CheckpointRef | None:
+        """The newest checkpoint that verifies and lies on the present branch, as rank 0 sees it.
+
+        It and those that do not verify are passed over the next time.
+        """
         ref: CheckpointRef | None = None
-        refused: list[CheckpointRefused] = []
         memory = self.memory
         if memory is not None:
             ref, refused = self._checkpoints.newest_valid(
-                lambda one: memory.allows(at_or_before, one.attempt, one.step)
+                lambda one: (
+                    one.path.name not in passed_over
+                    and memory.allows(at_or_before, one.attempt, one.step)
+                )
             )
-            for one in refused:
-                memory.tell(one)
-        ref = self._ranks.tell(ref)
-        if ref is None:
-            return None
+            for event in refused:
+                memory.tell(event)
+            passed_over.update(Path(event.path).name for event in refused)
+            passed_over.update([ref.path.name] if ref is not None else [])
+        found: CheckpointRef | None = self._ranks.tell(ref)
+        return found
+
+    def _load_snapshot(self, snapshot: Snapshot) -> tuple[int, int]:
+        self.snapshots.restore(snapshot)
+        return snapshot.step, snapshot.draw
+
+    def _load_checkpoint(self, ref: CheckpointRef) -> tuple[int, int]:
         manifest = self._checkpoints.restore(ref.path)
-        self.step = int(manifest["step"])
-        self._feed.seek(int(manifest["draw"]))
-        return ref
+        return int(manifest["step"]), int(manifest["draw"])
+
+    def _refuse_snapshot(self, snapshot: Snapshot, reason: str) -> None:
+        self.snapshots.drop(snapshot)
+
+    def _refuse_checkpoint(self, ref: CheckpointRef, reason: str) -> None:
+        self._tell(CheckpointRefused(path=f"checkpoints/{ref.path.name}", reason=reason))
+
+    def _tell(self, event: Event) -> None:
+        if self.memory is not None:
+            self.memory.tell(event)
 
     def note_checkpoints(self) -> None:
         """Put finished saves on record; every rank may call it, rank 0 alone writes."""
