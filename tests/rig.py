@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import fully_shard
 
 from steadytrain import journal
 from steadytrain.events import RemedyDone, StepRecord
@@ -122,14 +123,22 @@ def session(
     garbled: range = range(0),
     ranks: Ranks | None = None,
     left_out=(),
+    shards: bool = False,
     **changes,
 ):
-    """A Session over a tiny model; `changes` are arguments of Session."""
+    """A Session over a tiny model; `changes` are arguments of Session.
+
+    Several ranks share it by DDP, or by FSDP2 if it `shards`.
+    """
     torch.set_num_threads(1)
     ranks = ranks or Ranks()
     model = Transformer(Config(width=16, layers=2, heads=2, context=CONTEXT), seed=3)
     wrapped = model
-    if ranks.world > 1:
+    if shards:
+        for block in model.blocks:
+            fully_shard(block)
+        fully_shard(model)
+    elif ranks.world > 1:
         wrapped = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.AdamW(
         wrapped.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True

@@ -296,7 +296,6 @@ class RestoreVerified(Fact, frozen=True):
     """A restored state was compared with what the journal says of it.
 
     Attributes:
-        step: last update in the state.
         source: "snapshot", the checkpoint's name, or "rehearsal": nothing was restored yet.
         checked: of "lr", "betas", "epsilon", "step count", "draw", "rng", "loss".
         differences: a sentence for each; the state is refused, or `taken` if none is better.
@@ -317,7 +316,6 @@ class RunBranched(Fact, frozen=True):
     """This run began from a checkpoint of another one.
 
     Attributes:
-        home, checkpoint: of the other run, and the folder there.
         step, draw: the last update in it, and the position in the data order after it.
         updates: committed until then; `remedies`: in force there, and here as well.
     """
