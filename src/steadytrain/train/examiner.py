@@ -118,8 +118,8 @@ class Examiner:
             sources=self._commonest_sources(flagged),
             scanned=len({draw for part in gathered for draw in part[0]}),
             before_step=before.step if before is not None else None,
-            nonfinite_weights=self._marks.count_nonfinite(),
-            below_epsilon=self._marks.below_epsilon(),
+            nonfinite_weights=self._count_nonfinite(),
+            below_epsilon=self._below_epsilon(),
             repeated=_repeated_share(affected, self._recorder.between(onset - REPEATS, step)),
             repeated_before=_repeated_share(
                 healthy[-8:], self._recorder.between(onset - REPEATS, onset - 1)
@@ -139,6 +139,16 @@ class Examiner:
             self._recorder.between(before.step + 1, step),
             was_reset=any(self._settings(one).resets_moments for one in steps),
         )
+
+    def _count_nonfinite(self) -> int:
+        """Over all ranks, where each holds a part of the weights."""
+        counts = self._ranks.gather(self._marks.count_nonfinite())
+        return sum(counts) if self._state.is_sharded else max(counts)
+
+    def _below_epsilon(self) -> float | None:
+        parts = self._ranks.gather(self._marks.below_epsilon())
+        low, counted = sum(part[0] for part in parts), sum(part[1] for part in parts)
+        return float(low / counted) if counted else None
 
     def _rerun(
         self,
@@ -282,7 +292,7 @@ class Examiner:
     def _put(self, weights: Mapping[str, Tensor]) -> None:
         # Asked for afresh: FSDP2 puts other tensors in place after a forward pass.
         for name, tensor in self._weights().items():
-            tensor.copy_(weights[name])
+            tensor.copy_(local(weights[name]))
 
     @torch.no_grad()
     def loss(self, flight: Flight) -> float:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from steadytrain.train.state import local
 
@@ -50,9 +52,9 @@ class LayerNorms:
     def measure(self) -> Norms:
         """Of the gradients as they are now."""
         grads = [p.grad for p in self._parameters]
-        # Of a sharded gradient, the norm of its parts is added up over the ranks by `_whole`.
-        norms = torch._foreach_norm([grad for grad in grads if grad is not None])
-        norm_P = torch.stack([_whole(norm).float() for norm in norms])
+        held = [grad for grad in grads if grad is not None]
+        norms = torch._foreach_norm([local(grad) for grad in held])
+        norm_P = _whole(torch.stack([norm.float() for norm in norms]), held)
         has_P = [grad is not None for grad in grads]
         if self._index_P is None or self._has_P != has_P:
             groups = [group for group, has in zip(self._group_P, has_P, strict=True) if has]
@@ -181,6 +183,24 @@ def _groups(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[int]:
     return groups
 
 
-def _whole(norm: Tensor) -> Tensor:
-    full = getattr(norm, "full_tensor", None)  # a DTensor under FSDP2
-    return full() if full is not None else norm
+def _whole(norm_P: Tensor, grads: Sequence[Tensor]) -> Tensor:
+    """Norms of whole gradients from those of this rank's shards (DTensor, as under FSDP2).
+
+    One collective for all tensors that are cut alike, not one for each.
+    """
+    cuts: dict[tuple[dist.ProcessGroup, ...], list[int]] = {}
+    for index, grad in enumerate(grads):
+        if isinstance(grad, DTensor):
+            mesh, places = grad.device_mesh, grad.placements
+            cut = tuple(mesh.get_group(at) for at, one in enumerate(places) if one.is_shard())
+            cuts.setdefault(cut, []).append(index)
+    if not cuts:
+        return norm_P
+    square_P = norm_P.square()
+    for groups, members in cuts.items():
+        part = square_P if len(members) == len(grads) else square_P[members]
+        for group in groups:
+            dist.all_reduce(part, group=group)
+        if part is not square_P:
+            square_P[members] = part
+    return square_P.sqrt()

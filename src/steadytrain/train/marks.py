@@ -60,7 +60,7 @@ class Marks:
             if old is None:
                 continue
             now = local(tensor).detach().float()
-            was = old.to(now.device).float()
+            was = local(old).to(now.device).float()
             if name.startswith("model.") and reach > 0:
                 excess = (now - was).abs() / (reach * cap + decay * was.abs())
                 weight = max(weight, _largest(excess))
@@ -89,18 +89,18 @@ class Marks:
         return int(sum((~torch.isfinite(t)).sum().item() for t in tensors if t.is_floating_point()))
 
     @torch.no_grad()
-    def below_epsilon(self) -> float | None:
-        """Share of the weights whose gradients are smaller than Adam's epsilon, on this rank."""
+    def below_epsilon(self) -> tuple[int, int]:
+        """Weights whose gradients are smaller than Adam's epsilon, and all, on this rank."""
         group = self._optimizer.param_groups[0]
         if "betas" not in group or not group.get("eps"):
-            return None
+            return 0, 0
         low = counted = 0
         for name, tensor in self._state.tensors().items():
             if name.endswith(".exp_avg_sq"):
                 sizes = local(tensor)
                 low += int((sizes.float().sqrt() < float(group["eps"])).sum())
                 counted += sizes.numel()
-        return low / counted if counted else None
+        return low, counted
 
 
 def _largest(values: Tensor) -> float:

@@ -11,6 +11,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,12 @@ class Reruns:
         return None if same else "gradient norm", norm
 
     def _backward(self, draws: tuple[int, ...], z_loss: ZLoss, accumulate: int) -> Tensor:
+        objective, losses = self._pass(draws, z_loss)
+        (objective / accumulate).backward()  # type: ignore[no-untyped-call]
+        return losses
+
+    def _pass(self, draws: tuple[int, ...], z_loss: ZLoss) -> tuple[Tensor, Tensor]:
+        """Objective of a micro-batch, and the mean loss of each of its sequences."""
         batch = self._feed.batch(draws)
         logits_BTV = self._model(batch.tokens_BT)
         nll_BT, lse_BT = token_losses(logits_BTV, batch.targets_BT)
@@ -208,18 +215,18 @@ class Reruns:
             z_BT=z_losses(lse_BT),
             largest_BT=largest_logits(logits_BTV) if z_loss.largest else None,
         )
-        (objective / accumulate).backward()  # type: ignore[no-untyped-call]
-        return (nll_B / tokens_B.clamp(min=1)).detach()
+        return objective, (nll_B / tokens_B.clamp(min=1)).detach()
 
     def _digest(self, draws: tuple[int, ...]) -> int:
+        """Of losses and gradients as this rank computes them, before any rank's are added up."""
         found = 0
         for first in range(0, len(draws), self._feed.batch_size):
             part = draws[first : first + self._feed.batch_size]
-            losses = self._backward(part, ZLoss(), 1)
+            objective, losses = self._pass(part, ZLoss())
             found = zlib.crc32(losses.float().cpu().numpy().tobytes(), found)
-        for parameter in self._parameters:
-            if parameter.grad is not None:
-                grad = local(parameter.grad).float().cpu().contiguous()
+            arrived = _watch_leaves(objective)
+            objective.backward()  # type: ignore[no-untyped-call]
+            for grad in arrived.values():
                 found = zlib.crc32(grad.numpy().tobytes(), found)
         self._optimizer.zero_grad(set_to_none=True)
         return found
@@ -274,3 +281,26 @@ class Reruns:
             elif name.endswith((".exp_avg", ".exp_avg_sq")):
                 moments += count
         return weights, moments
+
+
+def _watch_leaves(objective: Tensor) -> dict[int, Tensor]:
+    """Fills itself, in the backward pass to come, with the gradient that arrives at each parameter.
+
+    Asked of the graph, since FSDP2 hands out parts of the sum over all ranks only.
+    """
+    arrived: dict[int, Tensor] = {}
+    seen, waiting = set(), [objective.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            arrived[len(arrived)] = torch.empty(0)
+            node.register_prehook(partial(_note_arrival, arrived, len(arrived) - 1))
+        waiting += [following for following, _ in node.next_functions]
+    return arrived
+
+
+def _note_arrival(arrived: dict[int, Tensor], index: int, grads: tuple[Tensor, ...]) -> None:
+    arrived[index] = grads[0].detach().float().cpu().contiguous().clone()

@@ -85,6 +85,11 @@ class TrainingState:
         return sum(parameter.numel() for parameter in self._parameters.values())
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether each rank holds a part of the tensors only (FSDP2)."""
+        return bool(self._sharded)
+
+    @property
     def optimizer_is_empty(self) -> bool:
         """Whether the optimizer has not made its first step yet."""
         return not self._optimizer.state
