@@ -54,6 +54,7 @@ PUBLIC_NAMES = {
         "Ranks",
         "Session",
         "WarmupStableDecay",
+        "branch_step",
     ],
     "steadytrain.text": ["Habits", "Profile", "Verdict", "lint", "nearest"],
 }

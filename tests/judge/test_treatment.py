@@ -278,7 +278,12 @@ class TestClimbing:
 
     def test_a_restored_state_that_is_not_as_recorded_is_told(self):
         event = RestoreVerified(
-            attempt=2, step=9, source="snapshot", checked=("lr",), differences=("lr is 2, not 1",)
+            attempt=2,
+            step=9,
+            source="snapshot",
+            checked=("lr",),
+            taken=True,
+            differences=("lr is 2, not 1",),
         )
         (advice,) = _court().tell(event)
         assert "lr is 2, not 1" in advice.text

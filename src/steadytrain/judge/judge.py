@@ -25,6 +25,7 @@ from steadytrain.events import (
     RemedyDone,
     RestoreVerified,
     RunBegan,
+    RunBranched,
     StepRecord,
     TrialDone,
 )
@@ -120,6 +121,9 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 return self._hear(state, event)
             case RestoreVerified():
                 return state, restore_advice(event)
+            case RunBranched():
+                at = event.step
+                return amend(state, begin=at, step=at, healthy_until=at), ()
             case _:
                 return state, ()
 
@@ -346,8 +350,10 @@ def _why_not(state: State, plan: tuple[Plan, ...]) -> str | None:
             return f"{name} is nothing that a person can order"
         if state.can is not None and name not in state.can:
             return f"{name} cannot be carried out in this run"
-        if isinstance(action, RollBack) and not 0 <= action.to_step < state.step:
+        if isinstance(action, RollBack) and action.to_step >= state.step:
             return f"step {action.to_step} is not before the present step {state.step}"
+        if isinstance(action, RollBack) and action.to_step < state.begin:
+            return f"the run began after step {state.begin}, later than step {action.to_step}"
         begins = getattr(action, "from_step", None)
         back = roll_back_step(plan)
         if begins is not None and begins < (state.step if back is None else back):

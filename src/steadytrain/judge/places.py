@@ -127,7 +127,14 @@ def tried_of(state: State, case: Case, offered: Proposal, result: str) -> Tried:
 
 def in_place_of(state: State, case: Case, plan: tuple[Plan, ...]) -> tuple[Plan, ...]:
     """The plan in place of what was tried before in this case: a higher rung holds all of a
-    lower one that it needs. What made things worse is undone from before it was done."""
+    lower one that it needs. What made things worse is undone from before it was done. Nothing goes
+    back to before the run began: a branch has none of its parent's earlier states."""
+    plan = tuple(
+        RollBack(to_step=max(action.to_step, state.begin))
+        if isinstance(action, RollBack)
+        else action
+        for action in plan
+    )
     mine = [one for one in state.history if one.incident == case.id and one.began is not None]
     replaced = [one for one in mine if one.result in ("not cured", "worse")]
     if not replaced or any(isinstance(action, AskPerson) for action in plan):

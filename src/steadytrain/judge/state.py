@@ -95,6 +95,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The judge's memory.
 
     Attributes:
+        begin: step of the state that the run began with: 0, or where it branched off another run.
         step: last step judged on the present trajectory. Earlier ones are repeats.
         steps: of the whole run, None if it is not known.
         can: actions that the training side can carry out; None: every one.
@@ -117,6 +118,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     can: tuple[str, ...] | None = None
     mode: Mode | None = None
     attempt: int = 0
+    begin: int = 0
     step: int = 0
     windows: dict[str, Window] = {}
     recent: tuple[Seen, ...] = ()

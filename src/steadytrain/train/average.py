@@ -7,6 +7,7 @@ hook and gives none back; with nobody left out it computes what DDP computes wit
 bit, so that a restart that has not registered it yet makes the same updates.
 """
 
+import warnings
 from collections.abc import Collection
 from typing import Any
 
@@ -15,8 +16,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
-
-from steadytrain.errors import SettingError
 
 
 class Average:
@@ -28,6 +27,7 @@ class Average:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self._asked: frozenset[int] = frozenset()
         self._excluded: frozenset[int] = frozenset()
         self._is_hooked = False
         self._rank = self._world = 0
@@ -56,16 +56,22 @@ class Average:
     def leave_out(self, excluded: frozenset[int]) -> None:
         """From the next backward pass on, let these ranks' gradients count nothing.
 
-        Raises:
-            SettingError: it cannot be done here; `reason_not` says why.
+        What cannot be done is said once and left undone: a run shall not die of a person's order,
+        or of one that another number of ranks was given.
         """
+        if excluded == self._asked:
+            return
+        self._asked = excluded
+        reason = self.reason_not(excluded) if excluded else None
+        if reason is not None:
+            warnings.warn(
+                f"ranks {sorted(excluded)} cannot be left out of the average: {reason}; all ranks "
+                "count",
+                stacklevel=2,
+            )
+            excluded = frozenset()
         if excluded == self._excluded:
             return
-        reason = self.reason_not(excluded)
-        if reason is not None:
-            raise SettingError(
-                f"ranks {sorted(excluded)} cannot be left out of the average: {reason}."
-            )
         if not self._is_hooked:
             assert isinstance(self._model, DistributedDataParallel)
             group = self._model.process_group

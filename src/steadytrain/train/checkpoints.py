@@ -159,7 +159,7 @@ class Checkpoints:
 
     def candidates(self) -> list[CheckpointRef]:
         """What is named like a finished checkpoint, newest first: by attempt, then by step."""
-        return _refs(_subfolders(self._folder))
+        return checkpoints_in(self._folder)
 
     def verify(self, path: Path) -> None:
         """Read every byte and compare with the manifest. This rank alone.
@@ -574,6 +574,11 @@ def _subfolders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if path.is_dir()]
+
+
+def checkpoints_in(folder: Path) -> list[CheckpointRef]:
+    """What is named like a finished checkpoint, newest first: by attempt, then by step."""
+    return _refs(_subfolders(folder))
 
 
 def _refs(folders: list[Path]) -> list[CheckpointRef]:

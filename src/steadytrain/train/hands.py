@@ -116,6 +116,10 @@ class Orders:
             if isinstance(order.action, SkipDraws)
         ]
 
+    def standing(self) -> list[tuple[str, Plan]]:
+        """Every action that no roll-back has abandoned, with the id of its remedy."""
+        return [(order.remedy, order.action) for order in self._orders]
+
     def zeroed_after(self, step: int) -> int | None:
         """The update after which moments were set to zero last, as the state after `step` has it;
         None if they never were."""

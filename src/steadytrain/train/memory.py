@@ -19,6 +19,7 @@ from steadytrain.events import (
     Remedy,
     RemedyDone,
     RunBegan,
+    RunBranched,
     RunEnded,
     StepRecord,
     TrialWanted,
@@ -39,6 +40,7 @@ class History:
 
     Attributes:
         begun: the run's first line, None for a new home.
+        branched: where it came from, None for a run that began by itself.
         attempt: number of the newest life, 0 before the first.
         remedies: all remedies ever given, oldest first.
         done: ids of those carried out.
@@ -50,6 +52,7 @@ class History:
     """
 
     begun: RunBegan | None = None
+    branched: RunBranched | None = None
     attempt: int = 0
     remedies: list[Remedy] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
@@ -63,6 +66,8 @@ class History:
         match event:
             case RunBegan():
                 self.begun = event
+            case RunBranched():
+                self.branched = event
             case AttemptBegan():
                 self.attempt = max(self.attempt, event.attempt)
                 self.has_ended = False

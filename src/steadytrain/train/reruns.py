@@ -176,6 +176,7 @@ class Reruns:
             committed: whether it lands; None: if the gradient is finite.
         """
         losses = []
+        self._update.prepare(dial.settings)
         for first in range(0, len(draws), self._feed.batch_size):
             part = tuple(draws[first : first + self._feed.batch_size])
             losses.append(self._backward(part, dial.z_loss, self._feed.accumulate(step)))

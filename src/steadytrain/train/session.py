@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from steadytrain import recipes
 from steadytrain.errors import SettingError
 from steadytrain.events import (
-    AttemptBegan,
     Event,
     OptimizerSettings,
     RunBegan,
@@ -37,6 +36,7 @@ from steadytrain.progress import Beacon
 from steadytrain.provenance import Ledger
 from steadytrain.train import gradients
 from steadytrain.train.abilities import can
+from steadytrain.train.beginnings import BranchFrom, begin_life
 from steadytrain.train.deeds import Deeds, due_step
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
@@ -84,6 +84,8 @@ class Session:
         snapshot_every, snapshots: steps between states kept in memory, and how many.
         checkpoint_every, keep: steps between checkpoints on disk, and how many.
         panel_every: steps between looks at the panel.
+        branch_from: home of another run, or (home, step), to begin from its newest healthy
+            checkpoint (at or before the step) while it goes on; steps are counted on from there.
         order_from: "module:function" that gives the data order again when it is called with the
             home, so that `steadytrain show` can print the text of any step.
         provenance: keep 32 bytes for every sequence, in HOME/provenance.
@@ -116,6 +118,7 @@ class Session:
         checkpoint_every: int = 100,
         keep: int = 3,
         panel_every: int = 100,
+        branch_from: BranchFrom | None = None,
         order_from: str | None = None,
         provenance: bool = True,
         read_texts: bool = True,
@@ -171,6 +174,7 @@ class Session:
         proofreader = Proofreader(feed.order, together=min(size for _, size in feed.ramp))
         self._proofreader = proofreader if read_texts else None
         self._order_from = order_from
+        self._branch_from = branch_from
         self._keeps_provenance = provenance
         self._ledger: Ledger | None = None
         self._micro_batches: list[Batch] = []
@@ -229,7 +233,10 @@ class Session:
         if self._keeps_provenance:
             self._ledger = Ledger(self.home, self._ranks.rank)
         self._stacks = _dump_stacks_on_signal(self.home, self._ranks.rank)
-        self._begin_attempt()
+        self._has_ended = begin_life(
+            self._trajectory, self._deeds, self._feed, self._ranks,
+            steps=self.steps, branch_from=self._branch_from,
+        )  # fmt: skip
         return self
 
     def __exit__(
@@ -271,6 +278,7 @@ class Session:
             self._draws = self._feed.step_draws(self.step_number + 1)
             self._micro_batches = []
             self._restores.mark()
+            self._making.prepare(self._deeds.orders.at(self.step_number + 1))
             for batch in self._feed.micro_batches(self._draws):
                 self._micro_batches.append(batch)
                 self._beacon.beat("forward", self.step_number)
@@ -492,37 +500,12 @@ class Session:
             can=can(
                 self._optimizer,
                 self._model,
+                refused=self._making.refused(),
                 world=self._ranks.world,
                 has_schedule=self._dials.has_schedule,
             ),
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         )
-
-    def _begin_attempt(self) -> None:
-        """Start afresh or resume; every rank hears of it from rank 0."""
-        memory = self._memory
-        told = None
-        if memory is not None:
-            past = memory.history
-            told = (past.attempt, past.remedies, past.has_ended, memory.pending())
-        attempt, remedies, has_ended, pending = self._ranks.tell(told)
-        self._deeds.adopt(remedies)
-        at = self._trajectory
-        at.attempt = attempt
-        checkpoint = at.restore_newest(self.steps) if attempt else None
-        at.attempt += 1
-        self._deeds.resume(pending, attempt=attempt)
-        self._has_ended = has_ended and self.step_number >= self.steps
-        self._tell(
-            AttemptBegan(
-                attempt=self.attempt,
-                step=self.step_number,
-                draw=self._feed.draw,
-                cause="restart" if attempt else "start",
-                checkpoint=checkpoint,
-            )
-        )
-        at.begin()
 
     @property
     def _memory(self) -> Memory | None:

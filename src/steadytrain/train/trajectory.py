@@ -11,8 +11,16 @@ from pathlib import Path
 import msgspec
 import torch.distributed as dist
 
-from steadytrain.errors import CheckpointError
-from steadytrain.events import CheckpointRefused, CheckpointSaved, Event, RestoreVerified
+from steadytrain.errors import CheckpointError, JournalError
+from steadytrain.events import (
+    CheckpointRefused,
+    CheckpointSaved,
+    Event,
+    Remedy,
+    RestoreVerified,
+    RunBranched,
+)
+from steadytrain.train.branches import Origin, Parent
 from steadytrain.train.checkpoints import CheckpointRef, Checkpoints
 from steadytrain.train.feed import Feed
 from steadytrain.train.memory import Memory
@@ -37,6 +45,8 @@ class _Way:
         refuse: is told why the state is not gone back to.
         follower: the update after it, as this rank's recorder holds it.
         checkpoint, attempt: its name, and the life that saved it; None for a snapshot.
+        parent: the other run that it belongs to, as rank 0 has read it; its files may vanish.
+        is_ours: whether it is of this very run.
     """
 
     kind: str
@@ -45,6 +55,8 @@ class _Way:
     follower: Flight | None = None
     checkpoint: str | None = None
     attempt: int | None = None
+    parent: Parent | None = None
+    is_ours: bool = True
 
 
 class Trajectory:
@@ -76,6 +88,7 @@ class Trajectory:
         self.step = 0
         self.attempt = 0
         self.memory: Memory | None = None
+        self._branched: RunBranched | None = None
         self.recorder = Recorder()
         self.snapshots = Snapshots(state, keep=snapshots)
         self._checkpoints = Checkpoints(
@@ -87,11 +100,13 @@ class Trajectory:
         self._snapshot_every = snapshot_every
         self._checkpoint_every = checkpoint_every
 
-    def begin(self) -> None:
+    def begin(self, *, is_branch: bool = False) -> None:
         """Keep the state that this life begins with; of a new run on disk as well."""
         snapshot = self._take()
-        if self.step == 0:
+        if self.step == 0 or is_branch:
             self._checkpoints.save(snapshot, self.attempt, {}, blocked_seconds=0.0)
+        if is_branch:
+            self.finish_saving()  # from here on the parent may delete what it likes
 
     def keep(self, *, is_last: bool) -> None:
         """Snapshot and checkpoint by the step's number, so that every rank does the same."""
@@ -140,6 +155,26 @@ class Trajectory:
         way = self._take_first_sound(self._ways_on_disk(at_or_before))
         return way.checkpoint if way is not None else None
 
+    def branch_off(
+        self, home: Path, at_or_before: int | None, *, adopt: Callable[[tuple[Remedy, ...]], None]
+    ) -> RunBranched:
+        """Restore the newest sound and healthy checkpoint of another run, which may be running.
+
+        Args:
+            adopt: lets remedies hold that were in force there.
+
+        Raises:
+            CheckpointError: there is no such run or checkpoint, or it is of another model.
+        """
+        reason: list[str] = []
+        way = self._take_first_sound(self._ways_of_parent(home, at_or_before, adopt, reason))
+        self._branched = self._ranks.tell(self._branched)
+        if way is None or self._branched is None:
+            raise CheckpointError(
+                f"no checkpoint of {home} can be branched from: {self._ranks.tell(reason)[0]}."
+            )
+        return self._branched
+
     def _take_first_sound(self, ways: Iterator[_Way]) -> _Way | None:
         """Restore the first state that is as it was recorded.
 
@@ -151,7 +186,13 @@ class Trajectory:
         """
         tried: list[tuple[_Way, RestoreVerified]] = []
         for way in ways:
-            found = self._load_and_verify(way)
+            try:
+                found = self._load_and_verify(way)
+            except CheckpointError as error:
+                if way.is_ours:
+                    raise
+                way.refuse(str(error))  # deleted meanwhile, or torn: an older one is there
+                continue
             if not found.differences:
                 self._tell(found)
                 return way
@@ -170,7 +211,8 @@ class Trajectory:
         self._load(way)
         expected: Expected | None = None
         if self.memory is not None:
-            expected = self.memory.history.track.expected(
+            history = way.parent.history if way.parent is not None else self.memory.history
+            expected = history.track.expected(
                 self.step, attempt=way.attempt, reset_after=self._restores.zeroed_after(self.step)
             )
         expected = self._ranks.tell(expected)
@@ -218,6 +260,48 @@ class Trajectory:
                 checkpoint=ref.path.name,
                 attempt=ref.attempt,
             )
+
+    def _ways_of_parent(
+        self,
+        home: Path,
+        at_or_before: int | None,
+        adopt: Callable[[tuple[Remedy, ...]], None],
+        reason: list[str],
+    ) -> Iterator[_Way]:
+        """Its healthy checkpoints, newest first. Rank 0 alone reads its journal."""
+        parent: Parent | None = None
+        origins: list[Origin] = []
+        failure: str | None = None
+        if self.memory is not None:
+            try:
+                parent = Parent(home, domains=self._feed.domains)
+                origins = parent.origins(at_or_before)
+            except (CheckpointError, JournalError) as error:
+                failure = str(error)
+        failure, origins = self._ranks.tell((failure, origins))
+        reason.append(failure or "none is known to be healthy yet, or all were deleted")
+        for origin in origins:
+            yield _Way(
+                kind="checkpoint",
+                load=partial(self._load_origin, origin, adopt),
+                refuse=partial(self._refuse_origin, origin, reason),
+                checkpoint=origin.ref.path.name,
+                attempt=origin.ref.attempt,
+                parent=parent,
+                is_ours=False,
+            )
+
+    def _load_origin(
+        self, origin: Origin, adopt: Callable[[tuple[Remedy, ...]], None]
+    ) -> tuple[int, int]:
+        adopt(origin.branched.remedies)
+        step, draw = self._load_checkpoint(origin.ref)
+        self._branched = msgspec.structs.replace(origin.branched, draw=draw)
+        return step, draw
+
+    def _refuse_origin(self, origin: Origin, reasons: list[str], reason: str) -> None:
+        reasons[0] = reason
+        self._tell(CheckpointRefused(path=str(origin.ref.path), reason=reason))
 
     def _find(self, at_or_before: int, passed_over: set[str]) -> CheckpointRef | None:
         """The newest checkpoint that verifies and lies on the present branch, as rank 0 sees it.

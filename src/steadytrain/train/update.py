@@ -1,7 +1,7 @@
 """One update between backward and landing: the same way for a step and for a step made again.
 
-    shrink shallow gradients -> norms -> gate's decision -> clip -> reset moments -> optimizer
-    -> limit -> learn
+    leave ranks out of the average -> shrink shallow gradients -> norms -> gate's decision
+    -> clip -> reset moments -> optimizer -> limit -> learn
 
 What the gate and the record see are norms before clipping. Nothing here waits for the device.
 """
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from steadytrain.train import gradients, moments
+from steadytrain.train.average import Average
 from steadytrain.train.clipping import Thresholds
 from steadytrain.train.gate import Gate
 from steadytrain.train.gradients import LayerNorms, Norms, Shrinker
@@ -26,6 +27,7 @@ class Update:
 
     Attributes:
         learned: live tensors of the running thresholds, for the run's state.
+        average: of the gradients over the ranks.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Update:
         *,
         clip: float | None,
     ) -> None:
+        self.average = Average(model)
         self._optimizer = optimizer
         self._gate = gate
         self._own_limit = clip
@@ -45,6 +48,15 @@ class Update:
         self._limiter = moments.UpdateLimit(optimizer)
         self._thresholds = Thresholds(len(self._parameters), self._parameters[0].device)
         self.learned = self._thresholds.tensors
+
+    def refused(self) -> dict[str, str]:
+        """Name of each action that cannot be carried out here -> why."""
+        reason = self.average.reason_not()
+        return {} if reason is None else {"ExcludeRank": reason}
+
+    def prepare(self, settings: Settings) -> None:
+        """Before the backward passes of an update."""
+        self.average.leave_out(frozenset(settings.excluded_ranks))
 
     def measure(self, settings: Settings) -> Norms:
         """Shrink what is to be shrunk; the norms that the gate decides on."""
