@@ -2,6 +2,7 @@
 
 import shutil
 
+import msgspec
 import pytest
 
 from steadytrain import journal
@@ -19,13 +20,15 @@ from steadytrain.events import (
     AttemptBegan,
     CheckpointRefused,
     CheckpointSaved,
+    PersonSaid,
     Remedy,
-    RemedyDone,
     RestoreVerified,
     RunBranched,
     RunEnded,
     StepRecord,
 )
+from steadytrain.judge.places import in_place_of
+from steadytrain.judge.state import Case
 from steadytrain.replay import replay
 from steadytrain.train import WarmupStableDecay, branch_step
 from steadytrain.train.branches import Parent, inherited
@@ -179,7 +182,7 @@ def test_it_can_begin_while_its_parent_is_running(stable, tmp_path):
         )
 
     assert train(parent, at=38, do=branch_off) == stable[1]
-    assert found["step"] == 30  # 16 good steps prove a state healthy; the test's judge asks for 8
+    assert found["step"] == 20  # step 30 had not seen 8 good steps after it
     rates = [one.lr for one in of(home, StepRecord)]
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] == 0.0
@@ -212,17 +215,34 @@ def test_an_abandoned_branch_is_no_origin(stable):
     assert all(ref.attempt == 2 or ref.step <= 40 for ref in refs)
 
 
-def test_a_rollback_in_a_branch_stops_at_its_beginning(tmp_path):
-    parent, home = tmp_path / "stable", tmp_path / "branch"
-    train(parent, garbled=range(0))
-    begin = 30
-    bad = range((begin + 1) * rig.BATCH, (begin + 3) * rig.BATCH)
-    train(home, branch_from=(parent, begin), garbled=bad)
-    deeds = [one for one in of(home, RemedyDone) if one.restored_step is not None]
-    assert deeds
-    assert all(one.restored_step >= begin for one in deeds)
-    assert max(one.step for one in of(home, StepRecord)) == STEPS
-    assert [one.differences for one in replay(home)] == [()]
+class TestGoingBackInABranch:
+    """The parent's earlier states are not there to go back to."""
+
+    def state(self):
+        event = RunBranched(run="s", home="s", step=30, draw=360, checkpoint="a0001-s00000030")
+        state, _ = rig.judge().update(rig.judge().init(), event)
+        return state
+
+    def test_a_plan_goes_back_to_its_beginning_at_most(self):
+        case = Case(
+            id="incident-1", phase="examining", attempt=1, opened=33, onset=32, last_alarm=33,
+            signals=("loss",), directions=("rise",), score=9.0, examine_at=35,
+        )  # fmt: skip
+        skip = SkipDraws(ranges=((1, 2),), from_step=24)
+        plan = in_place_of(self.state(), case, (RollBack(to_step=24), skip))
+        assert plan == (RollBack(to_step=30), skip)
+        assert in_place_of(self.state(), case, (RollBack(to_step=31),)) == (RollBack(to_step=31),)
+
+    def test_a_person_cannot_order_what_is_not_there(self):
+        said = PersonSaid(
+            id="1", who="ada", verb="order", step=30, plan=(RollBack(to_step=20),), words=""
+        )
+        state = msgspec.structs.replace(self.state(), step=40)
+        _, (advice,) = rig.judge().update(state, said)
+        assert "the run began after step 30, later than step 20" in advice.text
+
+    def test_its_first_state_is_known_to_be_healthy(self):
+        assert self.state().healthy_until == 30
 
 
 class TestWhatIsInherited:

@@ -7,6 +7,7 @@ with Session(model, optimizer, feed, home="runs/r1", steps=1000) as run:
         run.step()
 """
 
+import contextlib
 import faulthandler
 import math
 import os
@@ -233,10 +234,13 @@ class Session:
         if self._keeps_provenance:
             self._ledger = Ledger(self.home, self._ranks.rank)
         self._stacks = _dump_stacks_on_signal(self.home, self._ranks.rank)
-        self._has_ended = begin_life(
-            self._trajectory, self._deeds, self._feed, self._ranks,
-            steps=self.steps, branch_from=self._branch_from,
-        )  # fmt: skip
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._close)
+            self._has_ended = begin_life(
+                self._trajectory, self._deeds, self._feed, self._ranks,
+                steps=self.steps, branch_from=self._branch_from,
+            )  # fmt: skip
+            undo.pop_all()
         return self
 
     def __exit__(
@@ -246,13 +250,16 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self._trajectory.finish_saving()
+        self._beacon.beat("finished")
+        self._close()
+
+    def _close(self) -> None:
         if self._memory is not None:
             self._memory.close()
         if self._ledger is not None:
             self._ledger.close()
         faulthandler.unregister(signal.SIGUSR2)
         self._stacks.close()
-        self._beacon.beat("finished")
         self._beacon.close()
 
     @property
@@ -418,15 +425,10 @@ class Session:
         assert self._passed is not None
         reading = self._tap.read()
         flown = flight(self._passed, reading)
-        self._trajectory.recorder.add(flown)
         self._keep_provenance(self._passed.attempt, flown)
         if reading.called:
             self._deeds.hear(self._called)
-        made = record(self._passed, reading)
-        self._tell(made)
-        rehearsal = self._restores.compare_rehearsal(flown, made)
-        if rehearsal is not None:
-            self._tell(rehearsal)
+        self._trajectory.note_update(flown, record(self._passed, reading))
 
     def _keep_provenance(self, attempt: int, flown: Flight) -> None:
         if self._ledger is None:

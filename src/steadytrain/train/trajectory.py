@@ -19,6 +19,7 @@ from steadytrain.events import (
     Remedy,
     RestoreVerified,
     RunBranched,
+    StepRecord,
 )
 from steadytrain.train.branches import Origin, Parent
 from steadytrain.train.checkpoints import CheckpointRef, Checkpoints
@@ -341,6 +342,14 @@ class Trajectory:
     def _tell(self, event: Event) -> None:
         if self.memory is not None:
             self.memory.tell(event)
+
+    def note_update(self, flight: Flight, record: StepRecord) -> None:
+        """Put an update on record, when its numbers have arrived."""
+        self.recorder.add(flight)
+        self._tell(record)
+        rehearsal = self._restores.compare_rehearsal(flight, record)
+        if rehearsal is not None:
+            self._tell(rehearsal)
 
     def note_checkpoints(self) -> None:
         """Put finished saves on record; every rank may call it, rank 0 alone writes."""
