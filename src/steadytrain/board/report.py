@@ -30,8 +30,9 @@ from steadytrain.events import (
     RunEnded,
     StepRecord,
 )
+from steadytrain.phrases import cause_words, phrase, plan_words
 from steadytrain.stats.paired import interval
-from steadytrain.wording import cause_words, phrase, plan_words, sentence
+from steadytrain.wording import sentence
 
 
 def write_report(home: Path, out: Path | None = None, *, lang: str = "en") -> Path:
@@ -120,7 +121,7 @@ def _incident_table(events: Sequence[Event], incidents: list[Incident], lang: st
             str(one.step),
             escape(", ".join(phrase(name, lang) for name in one.signals)),
             escape(f"{cause_words(cause, lang)}, {cause.confidence:.0%}" if cause else ""),
-            escape("; ".join(plan_words(remedy, lang) for remedy in remedies)),
+            escape("; ".join(plan_words(remedy.plan, lang) for remedy in remedies)),
             f'<b class="{"good" if result == "cured" else "bad"}">{phrase(result, lang)}</b>',
         )
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
