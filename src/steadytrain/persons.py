@@ -16,14 +16,16 @@ from steadytrain.actions import Plan
 from steadytrain.control import MODES, Word
 from steadytrain.errors import SettingError
 from steadytrain.events import (
+    Advice,
     Event,
     Judgment,
     PersonSaid,
+    Proposal,
     Remedy,
     RemedyDone,
     RunEnded,
 )
-from steadytrain.judge.judge import LAG
+from steadytrain.judge.state import LAG
 from steadytrain.phrases import cause_words, phrase, plan_words
 from steadytrain.standing import Standing, look
 from steadytrain.wording import sentence
@@ -183,19 +185,17 @@ def _shown(standing: Standing, options: argparse.Namespace) -> str:
     state = "ended after" if standing.has_ended else "is at"
     lines = [
         f"{standing.began.run} {state} step {standing.step} of {standing.began.steps or '?'}, "
-        f"attempt {standing.attempt}, mode {phrase(_mode(standing), lang)}"
+        f"attempt {standing.attempt}, mode {phrase(standing.mode, lang)}"
     ]
     for incident in standing.incidents.values():
         known = _evidence(standing, incident.id, lang)
         lines.append(f"open: {incident.id} since step {incident.onset}: {known}")
     for proposal in standing.proposals.values():
-        lines += [
-            f"proposed: {proposal.id} for {proposal.incident}: {plan_words(proposal.plan, lang)}",
-            f"  why: {proposal.why}",
-            f"  evidence: {_evidence(standing, proposal.incident, lang)}",
-            f"  as an order: {plans.write(proposal.plan)}",
-            f"  steadytrain remedy {options.home} accept {proposal.id}   (or refuse {proposal.id})",
-        ]
+        lines += _proposed("proposed", standing, proposal, lang)
+        choice = f"accept {proposal.id}   (or: refuse {proposal.id})"
+        lines.append(f"  steadytrain remedy {options.home} {choice}")
+    for proposal in standing.suggested.values():
+        lines += _proposed("would be done, were the mode not 'observe'", standing, proposal, lang)
     for remedy in standing.asks():
         lines.append(f"asked: {remedy.id} for {remedy.incident}: {plan_words(remedy.plan, lang)}")
     holding = standing.in_force()
@@ -218,6 +218,15 @@ def _shown(standing: Standing, options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def _proposed(how: str, standing: Standing, proposal: Proposal, lang: str) -> list[str]:
+    return [
+        f"{how}: {proposal.id} for {proposal.incident}: {plan_words(proposal.plan, lang)}",
+        f"  why: {proposal.why}",
+        f"  evidence: {_evidence(standing, proposal.incident, lang)}",
+        f"  as an order: {plans.write(proposal.plan)}",
+    ]
+
+
 def _evidence(standing: Standing, incident: str, lang: str) -> str:
     found = standing.diagnoses.get(incident)
     if found is None:
@@ -225,11 +234,6 @@ def _evidence(standing: Standing, incident: str, lang: str) -> str:
     top = found.causes[0]
     why = f": {top.evidence[0]}" if top.evidence else ""
     return f"{cause_words(top, lang)}, {top.confidence:.0%} sure{why}"
-
-
-def _mode(standing: Standing) -> str:
-    assert standing.began is not None
-    return standing.mode or str(standing.began.recipe.get("mode", "act"))
 
 
 def _plain(standing: Standing) -> dict[str, Any]:
@@ -246,16 +250,19 @@ def _plain(standing: Standing) -> dict[str, Any]:
         "step": standing.step,
         "attempt": standing.attempt,
         "ended": standing.has_ended,
-        "mode": _mode(standing),
+        "mode": standing.mode,
         "incidents": [_event(one) for one in standing.incidents.values()],
         "diagnoses": [_event(one) for one in causes.values()],
-        "proposals": [
-            {**_event(one), "order": plans.write(one.plan)} for one in standing.proposals.values()
-        ],
+        "proposals": [_as_order(one) for one in standing.proposals.values()],
+        "suggested": [_as_order(one) for one in standing.suggested.values()],
         "asked": [_event(one) for one in standing.asks()],
         "in_force": holding,
         "outcomes": [_event(one) for one in standing.outcomes.values()],
     }
+
+
+def _as_order(proposal: Proposal) -> dict[str, Any]:
+    return {**_event(proposal), "order": plans.write(proposal.plan)}
 
 
 def _event(event: Event) -> dict[str, Any]:
@@ -284,7 +291,10 @@ class Follower:
                 if answer.hears(event):
                     _print_event(event, options)
             if answer.is_complete:
-                return 0
+                return 1 if answer.is_declined else 0
+            if answer.has_ended:
+                print("steadytrain: the run ended before it heard the word", file=sys.stderr)
+                return 1
             end = control.fate(self.home, name)
             if end.state == "refused":
                 print(f"steadytrain: the run refused it: {end.why}", file=sys.stderr)
@@ -310,6 +320,8 @@ class Answer:
     id: str
     is_heard: bool = False
     is_concluded: bool = False
+    is_declined: bool = False
+    has_ended: bool = False
     waits_for: str | None = None
 
     @property
@@ -319,17 +331,20 @@ class Answer:
     def hears(self, event: Event) -> bool:
         """Whether an event, in the order of the journal, belongs to the answer."""
         if not self.is_heard:
+            self.has_ended = isinstance(event, RunEnded)
             self.is_heard = isinstance(event, PersonSaid) and event.id == self.id
             return self.is_heard
-        if isinstance(event, RunEnded):
-            self.waits_for = None
-            return True
         if not self.is_concluded and isinstance(event, Judgment):
             if isinstance(event, Remedy):
                 self.waits_for = event.id
+            self.is_declined |= isinstance(event, Advice) and event.topic == "order"
             return True
         self.is_concluded = True
         if isinstance(event, RemedyDone) and event.remedy == self.waits_for:
+            self.waits_for = None
+            self.is_declined |= event.failed is not None
+            return True
+        if isinstance(event, RunEnded):
             self.waits_for = None
             return True
         return False

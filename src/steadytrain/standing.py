@@ -37,6 +37,7 @@ from steadytrain.events import (
     RunEnded,
     StepRecord,
 )
+from steadytrain.plans import write
 from steadytrain.ranges import size
 
 _STEP = b'"kind":"StepRecord"'
@@ -61,7 +62,8 @@ class Standing:
 
     Attributes:
         step, draw: last update made on the present branch, and the position in the data after it.
-        proposals: those that a person may still accept or refuse, by id.
+        proposals: those that a person may still accept or refuse, by id; `suggested`: those told in
+            the mode "observe", for which nobody is waited.
         remedies: every remedy given, by id; `done` those carried out.
         incidents: the open ones; `diagnoses` the newest of each incident.
         said: every word of a person, by id.
@@ -72,8 +74,9 @@ class Standing:
     step: int = 0
     draw: int = 0
     has_ended: bool = False
-    mode: str | None = None
+    mode: str = "act"
     proposals: dict[str, Proposal] = field(default_factory=dict)
+    suggested: dict[str, Proposal] = field(default_factory=dict)
     remedies: dict[str, Remedy] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -88,6 +91,7 @@ class Standing:
                 self.step, self.draw = event.step, event.draw_end
             case RunBegan():
                 self.began = event
+                self.mode = event.recipe.get("treatment", {}).get("mode", self.mode)
             case AttemptBegan():
                 self.attempt, self.step, self.draw = event.attempt, event.step, event.draw
                 self.has_ended = False
@@ -106,12 +110,15 @@ class Standing:
                 self.diagnoses[event.incident] = event
             case Proposal():
                 self._withdraw(event.incident)
-                self.proposals[event.id] = event
+                told = self.suggested if self.mode == "observe" else self.proposals
+                told[event.id] = event
             case Remedy():
                 self._withdraw(event.incident)
                 self._give(event)
-            case RemedyDone():
+            case RemedyDone(failed=None):
                 self.done.add(event.remedy)
+            case RemedyDone():
+                self._actions = [one for one in self._actions if one[0] != event.remedy]
             case Outcome():
                 self.outcomes[event.remedy] = event
             case PersonSaid():
@@ -120,11 +127,8 @@ class Standing:
     def in_force(self) -> list[Setting]:
         """Settings that the next update is made under, and those that begin later."""
         upcoming = self.step + 1
-        ended = {
-            action.remedy
-            for _, action in self._actions
-            if isinstance(action, Cancel) and upcoming > action.from_step
-        }
+        # A cancel stays whatever is rolled back: what it ended has not come back.
+        ended = {action.remedy for _, action in self._actions if isinstance(action, Cancel)}
         found = [
             Setting(remedy=remedy, action=action, until=_until(action))
             for remedy, action in self._actions
@@ -199,14 +203,15 @@ class Standing:
             self._actions = [
                 (name, action)
                 for name, action in self._actions
-                if isinstance(action, SkipDraws) or getattr(action, "from_step", -1) <= back
+                if isinstance(action, SkipDraws | Cancel)
+                or getattr(action, "from_step", -1) <= back
             ]
         self._actions += [(remedy.id, action) for action in remedy.plan]
 
     def _withdraw(self, incident: str) -> None:
-        self.proposals = {
-            name: one for name, one in self.proposals.items() if one.incident != incident
-        }
+        for told in (self.proposals, self.suggested):
+            for name in [one.id for one in told.values() if one.incident == incident]:
+                del told[name]
 
     def _hear(self, event: PersonSaid) -> None:
         self.said[event.id] = event
@@ -219,6 +224,11 @@ class Standing:
         if name in self.remedies:
             how = "was carried out" if name in self.done else "is on its way"
             return f"it {how} already. To end what it set, write: order 'cancel {name}'"
+        if name in self.suggested:
+            return (
+                "in the mode 'observe' nobody is waited for. Write: mode ask, or order its plan: "
+                f"{write(self.suggested[name].plan)}"
+            )
         for one in self.said.values():
             if one.verb == "refuse" and one.remedy == name:
                 return f"{one.who} refused it after step {one.step}"
@@ -242,10 +252,10 @@ class Standing:
             )
 
     def _refuse_return(self, step: int, oldest: int | None) -> None:
-        if step > self.step:
+        if step >= self.step:
             raise SettingError(
                 f"the run has made {self.step} updates, so it cannot return to {step}. "
-                f"Write a step up to {self.step}"
+                f"Write a step before {self.step}"
             )
         if oldest is None or step < oldest:
             kept = "no state is kept" if oldest is None else f"the oldest state is of step {oldest}"

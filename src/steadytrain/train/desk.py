@@ -13,7 +13,7 @@ from steadytrain.actions import Plan
 from steadytrain.control import Inbox, Letter
 from steadytrain.errors import SettingError
 from steadytrain.events import PersonSaid
-from steadytrain.judge.judge import LAG
+from steadytrain.judge.state import LAG
 from steadytrain.train.memory import Memory
 
 EVERY_SECONDS = 0.5
