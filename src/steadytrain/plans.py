@@ -9,14 +9,14 @@ Draws are named from first to last, and both of these are left out too.
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from steadytrain import actions
-from steadytrain.actions import Action, Plan
+from steadytrain.actions import Action, Plan, roll_back_step
 from steadytrain.errors import SettingError
 from steadytrain.ranges import merge
 
@@ -178,13 +178,20 @@ def parse(text: str, *, after: int) -> tuple[Plan, ...]:
             f"the plan rolls back twice, to {' and to '.join(map(str, returns))}, and a run is at "
             "one place only. Write one 'roll back'."
         )
-    since = min([after, *returns])
+    since = returns[0] if returns else after
     return tuple(_build(phrase, given, since) for phrase, given in found)
 
 
 def write(plan: Sequence[Plan]) -> str:
     """The words for a plan; `parse` gives it back, whatever its `after`."""
-    return "; ".join(_write_clause(action) for action in plan)
+    back = roll_back_step(tuple(plan))
+    return "; ".join(_write_clause(action, back) for action in plan)
+
+
+def openings(kinds: Iterable[str]) -> list[str]:
+    """How clauses of these kinds of action begin, of those that a person can order."""
+    wanted = {*kinds} - {"SkipUpdate", "AskPerson"}
+    return [phrase.opening for phrase in PHRASES if phrase.kind.__name__ in wanted]
 
 
 def manual() -> str:
@@ -274,7 +281,7 @@ def _unclear(shown: str, why: str, phrase: Phrase) -> SettingError:
     return SettingError(f"{shown!r} is unclear: {why}. Write for instance: {phrase.example}")
 
 
-def _write_clause(action: Plan) -> str:
+def _write_clause(action: Plan, since: int | None) -> str:
     phrase = next(one for one in PHRASES if one.kind is type(action))
     words = [phrase.opening]
     if phrase.value is not None:
@@ -282,7 +289,8 @@ def _write_clause(action: Plan) -> str:
     defaults = {one.name: one.default for one in msgspec.structs.fields(type(action))}
     for word, name in _options(phrase).items():
         value = getattr(action, name)
-        if value is not None and value != defaults[name]:
+        usual = since if name == "from_step" else defaults[name]
+        if value is not None and value != usual:
             words += [word, _spell(name, value)]
     return " ".join(words)
 

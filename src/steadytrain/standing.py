@@ -10,7 +10,6 @@ from pathlib import Path
 
 from steadytrain import journal
 from steadytrain.actions import (
-    Action,
     AskPerson,
     Cancel,
     ExcludeRank,
@@ -37,7 +36,7 @@ from steadytrain.events import (
     RunEnded,
     StepRecord,
 )
-from steadytrain.plans import write
+from steadytrain.plans import openings, write
 from steadytrain.ranges import size
 
 _STEP = b'"kind":"StepRecord"'
@@ -235,7 +234,7 @@ class Standing:
         known = f"Those that wait: {', '.join(self.proposals)}" if self.proposals else "None waits"
         return f"no such proposal waits. {known}; write: steadytrain remedy RUN, to see them"
 
-    def _refuse_inability(self, action: Action) -> None:
+    def _refuse_inability(self, action: Plan) -> None:
         name = type(action).__name__
         if isinstance(action, AskPerson):
             raise SettingError("you are the person who would be asked. Write what shall be done")
@@ -245,10 +244,13 @@ class Standing:
                 f"can order it. To undo update {action.step}, write: roll back {action.step - 1}"
             )
         can = self.began.can if self.began is not None else None
-        if can is not None and name not in can:
+        special = "spikes" if getattr(action, "method", "") == "spikes" else ""
+        if can is not None and f"{name}:{special}".rstrip(":") not in can:
+            wanted = f"{openings([name])[0]} {special}".strip()
+            known = ", ".join(f"'{words}'" for words in openings(can))
             raise SettingError(
-                f"this run cannot carry out {name}: its model, optimizer or schedule lacks what "
-                f"that needs. Write a plan of: {', '.join(can)}"
+                f"this run cannot '{wanted}': its model, optimizer or schedule lacks what that "
+                f"needs. Write a plan of: {known}"
             )
 
     def _refuse_return(self, step: int, oldest: int | None) -> None:
@@ -302,7 +304,7 @@ class Standing:
             shown = f"Write one of: {', '.join(known)}" if known else "Nothing is in force"
             raise SettingError(f"nothing that {remedy} set is in force. {shown}")
 
-    def _refuse_time(self, action: Action, since: int) -> None:
+    def _refuse_time(self, action: Plan, since: int) -> None:
         begins = getattr(action, "from_step", None)
         if begins is None:
             return

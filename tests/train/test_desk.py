@@ -5,46 +5,18 @@ import os
 import threading
 import time
 
-import msgspec
 import pytest
 
 from steadytrain import cli, control, journal
 from steadytrain.actions import ScaleLearningRate
 from steadytrain.control import Word
-from steadytrain.events import PersonSaid, Remedy, RemedyDone, StepRecord
-from steadytrain.judge.judge import LAG, Judge
+from steadytrain.events import PersonSaid, RemedyDone, StepRecord
 from steadytrain.replay import replay
 from steadytrain.train import desk
 from steadytrain.train.desk import Desk
 from tests import rig
 
 ORDER = Word(verb="order", plan="lr 0.5 hold 5 rewarm 5", words="too fast")
-
-
-class Obedient(Judge, frozen=True, kw_only=True):
-    """Lets every order be carried out."""
-
-    def update(self, state, event):
-        state, told = super().update(state, event)
-        if isinstance(event, PersonSaid) and event.verb == "order":
-            number = state.num_remedies + 1
-            remedy = Remedy(
-                id=f"remedy-{number}",
-                incident=event.incident or "",
-                step=state.step,
-                due=state.step + LAG,
-                rung=0,
-                cause="",
-                plan=event.plan,
-                why=event.words,
-            )
-            state = msgspec.structs.replace(state, num_remedies=number)
-            told = (*told, remedy)
-        return state, told
-
-
-def obedient():
-    return msgspec.convert(msgspec.to_builtins(rig.judge()), Obedient)
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +46,7 @@ def put(home, name, body):
 
 def test_an_order_changes_the_run_two_updates_later_and_for_as_long_as_it_says(tmp_path):
     home = tmp_path / "r"
-    train(home, steps=60, judge=obedient(), at={20: lambda: control.send(home, ORDER)})
+    train(home, steps=60, at={20: lambda: control.send(home, ORDER)})
     (said,) = found(home, PersonSaid)
     assert (said.verb, said.step, said.words) == ("order", 20, "too fast")
     assert said.plan == (ScaleLearningRate(factor=0.5, from_step=21, hold_steps=5, rewarm_steps=5),)
@@ -142,8 +114,7 @@ def test_two_words_at_once_are_heard_in_the_order_in_which_they_were_said(tmp_pa
         (Word(verb="order", plan="roll back 500"), "has made 6 updates"),
         (Word(verb="order", plan="skip draws 0-3"), "have been used"),
         (Word(verb="order", plan="skip draws 90000"), "no update of this run will come to draw"),
-        (Word(verb="order", plan="exclude rank 1"), "there is no rank 1"),
-        (Word(verb="order", plan="exclude rank 0"), "no rank's gradient would be left"),
+        (Word(verb="order", plan="exclude rank 0"), "this run cannot 'exclude rank 0'"),
         (Word(verb="order", plan="cancel remedy-1"), "Nothing is in force"),
         (Word(verb="order", plan="epsilon 0.1 from 2"), "lies in the past"),
         (Word(verb="order", plan="epsilon 0.1 from 20"), "the run's last one is 20"),
@@ -232,7 +203,7 @@ def test_a_word_that_cannot_be_moved_is_obeyed_once(tmp_path, monkeypatch):
 
 
 def test_death_between_the_journal_and_the_move_obeys_once(tmp_path, monkeypatch):
-    home, changes = tmp_path / "r", {"judge": obedient()}
+    home = tmp_path / "r"
     real = control.Inbox.take
 
     class Killed(BaseException):
@@ -243,21 +214,21 @@ def test_death_between_the_journal_and_the_move_obeys_once(tmp_path, monkeypatch
 
     monkeypatch.setattr(control.Inbox, "take", die)
     with pytest.raises(Killed):
-        train(home, steps=60, at={25: lambda: control.send(home, ORDER)}, **changes)
+        train(home, steps=60, at={25: lambda: control.send(home, ORDER)})
     assert len(control.Inbox(home).waiting()) == 1
     monkeypatch.setattr(control.Inbox, "take", real)
-    _, broken = train(home, steps=60, **changes)
+    _, broken = train(home, steps=60)
     assert len(found(home, PersonSaid)) == len(found(home, RemedyDone)) == 1
     assert control.Inbox(home).waiting() == []
     other = tmp_path / "other"
-    _, whole = train(other, steps=60, at={25: lambda: control.send(other, ORDER)}, **changes)
+    _, whole = train(other, steps=60, at={25: lambda: control.send(other, ORDER)})
     assert broken == whole
 
 
 def test_an_order_to_roll_back_returns_and_holds_from_there(tmp_path):
     home = tmp_path / "r"
     order = Word(verb="order", plan="roll back 20; skip draws 252-275; epsilon 0.5")
-    train(home, steps=60, judge=obedient(), at={30: lambda: control.send(home, order)})
+    train(home, steps=60, at={30: lambda: control.send(home, order)})
     done = next(one for one in found(home, RemedyDone))
     assert (done.step, done.restored_step) == (20, 20)
     again = [one for one in found(home, StepRecord) if one.step == 22][-1]
@@ -278,13 +249,12 @@ def test_a_person_at_the_command_line_waits_for_the_deed(tmp_path, capfd):
     train(
         home,
         steps=400,
-        judge=obedient(),
         at={20: person.start, **{step: lambda: time.sleep(0.01) for step in range(21, 400)}},
     )
     person.join(60)
     assert status == [0]
     told = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert [one["kind"] for one in told] == ["PersonSaid", "Remedy", "RemedyDone"]
+    assert [one["kind"] for one in told] == ["PersonSaid", "Incident", "Remedy", "RemedyDone"]
 
 
 def test_looking_costs_next_to_nothing_when_it_is_not_time(tmp_path, monkeypatch):
