@@ -146,6 +146,12 @@ def fate(home: Path, name: str) -> Fate:
     return Fate(state="refused", why=why.strip())
 
 
+def refusals(home: Path) -> list[tuple[str, str]]:
+    """(id, why) of every word that was refused, oldest first."""
+    found = sorted((Path(home) / FOLDER / REFUSED).glob("[!.]*.txt"))
+    return [(path.stem, path.read_text(encoding="utf-8").strip()) for path in found]
+
+
 class Inbox:
     """The reading end; a run has one, on rank 0. What cannot be read or moved is an OSError."""
 

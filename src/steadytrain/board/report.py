@@ -12,6 +12,7 @@ import numpy as np
 from steadytrain import journal
 from steadytrain.board.charts import Flag, Line, chart
 from steadytrain.board.page import PAGE, WORDS
+from steadytrain.board.persons import persons_section
 from steadytrain.board.series import Run, collect
 from steadytrain.errors import JournalError
 from steadytrain.events import (
@@ -68,6 +69,7 @@ def _page(home: Path, events: Sequence[Event], began: RunBegan, lang: str) -> st
         *_curves(run, began, incidents, words),
         f"<h2>{words['panel']}</h2>",
         *_panel(events, began, words),
+        persons_section(home, events, lang),
         *[_story(home, events, one, began, lang) for one in incidents],
         f"<h2>{words['processes']}</h2>",
         _processes(home, events, lang),
@@ -261,7 +263,10 @@ def _story(
             continue
         if isinstance(event, Remedy):
             remedies.add(event.id)
-        parts.append(f"<li>{escape(sentence(event, lang=lang) or '')}")
+        words_now = sentence(event, lang=lang)
+        if words_now is None:
+            continue
+        parts.append(f"<li>{escape(words_now)}")
         if isinstance(event, Diagnosis):
             parts.append(_causes(event, lang))
         parts.append("</li>")
