@@ -96,11 +96,11 @@ class Words:
         return Piece(np.frombuffer(raw, dtype=np.uint8), domain, f"words:{draw}")
 
 
-def judge() -> Judge:
-    """Quick to arm and to verify, so that a test is short."""
+def judge(**changes) -> Judge:
+    """Quick to arm and to verify, so that a test is short; `changes` are those of its treatment."""
     return Judge(
         detector=Clocks(burn_in=16),
-        treatment=Treatment(verification=Verification(good_steps=8)),
+        treatment=Treatment(verification=Verification(good_steps=8), **changes),
     )
 
 

@@ -18,7 +18,9 @@ def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("demo", "run", "replay", "report", "lint", "doctor"))
+    assert all(
+        name in shown for name in ("demo", "run", "remedy", "replay", "report", "lint", "doctor")
+    )
 
 
 def test_run_without_a_script_says_how_to_write_it(capsys, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from steadytrain import cli, events
+from steadytrain import cli, control, events, plans
 from steadytrain.lab import faults
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +43,13 @@ class TestBothReadmes:
 def test_every_event_is_in_the_architecture():
     text = (ROOT / "docs" / "architecture.md").read_text()
     assert all(f"`{kind.__name__}`" in text for kind in events.KINDS)
+
+
+def test_every_action_that_a_person_can_order_is_documented_with_its_example():
+    text = (ROOT / "docs" / "remedies.md").read_text()
+    orders = [one for one in plans.PHRASES if one.opening not in ("skip update", "ask")]
+    assert all(f"`{one.example}`" in text for one in orders)
+    assert all(f"`{mode}`" in text for mode in control.MODES)
 
 
 def test_every_fault_is_in_the_demos_help():

@@ -1,4 +1,4 @@
-"""The command line: `steadytrain demo | run | analyze | replay | report | lint | show | doctor`.
+"""The command line: `steadytrain COMMAND`; `steadytrain --help` lists the commands.
 
 Imports stand inside the commands, so that `steadytrain --help` and the torch-free commands are
 quick and work where torch is not installed.
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_run(commands)
+    _add_remedy(commands)
     _add_analyze(commands)
     _add_replay(commands)
     _add_report(commands)
@@ -92,6 +93,16 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="never call a rank hung before so long without progress (60)",
     )
     run.set_defaults(action=_run)
+
+
+def _add_remedy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from steadytrain import persons
+
+    remedy = commands.add_parser(
+        "remedy", help="show what a run proposes; accept, refuse or order a remedy while it goes on"
+    )
+    persons.add_arguments(remedy)
+    remedy.set_defaults(action=persons.run)
 
 
 def _add_analyze(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -23,7 +23,7 @@ import msgspec
 
 from steadytrain import codec
 from steadytrain.errors import JournalError
-from steadytrain.events import Deed, Event, Judgment
+from steadytrain.events import Deed, Event, Judgment, PersonSaid
 
 VERSION = 1
 ROTATE_BYTES = 256 * 2**20
@@ -48,7 +48,8 @@ class Journal:
     """The writing end. Each process makes exactly one, for its own writer name.
 
     Facts are flushed to the operating system; judgments and deeds are also synced to the disk,
-    since a remedy must be on record before it is carried out.
+    since a remedy must be on record before it is carried out. So is a person's word, whose file is
+    moved away then.
 
     Raises:
         JournalError: the folder cannot be made or written.
@@ -83,7 +84,7 @@ class Journal:
         line = envelope.encode() + body[1:] + b"\n"
         try:
             self._write_whole(line)
-            if isinstance(event, Judgment | Deed):
+            if isinstance(event, Judgment | Deed | PersonSaid):
                 os.fsync(self._file.fileno())
         except OSError as error:
             self._seq -= 1
@@ -222,6 +223,12 @@ class Tail:
                 fresh += [(writer, line) for line in self._poll_file(path)]
         return sorted(fresh, key=lambda pair: pair[1].at)
 
+    def skip(self) -> None:
+        """Pass over every line that stands there now, without reading all of them."""
+        for writer in writers(self._home):
+            for path in files(self._home, writer):
+                self._positions[path] = _end_of_lines(path)
+
     def _poll_file(self, path: Path) -> Iterator[Line]:
         start = self._positions.get(path, 0)
         with open(path, "rb") as file:
@@ -289,6 +296,20 @@ def _last_seq(paths: list[Path]) -> int:
         if len(whole) >= 2 and whole[-2]:
             return _envelopes.decode(whole[-2]).seq
     return -1
+
+
+def _end_of_lines(path: Path) -> int:
+    """Where the next line begins: after the last newline."""
+    with open(path, "rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            begin = max(0, end - BLOCK_BYTES)
+            file.seek(begin)
+            at = file.read(end - begin).rfind(b"\n")
+            if at >= 0:
+                return begin + at + 1
+            end = begin
+    return 0
 
 
 def _has_number(path: Path) -> bool:

@@ -1,23 +1,9 @@
 """Events in plain words, English and Chinese: one line for each that a person would want to hear."""
 
-from steadytrain import causes
-from steadytrain.actions import (
-    Action,
-    AskPerson,
-    BeginDecay,
-    RollBack,
-    ScaleEpsilon,
-    ScaleLearningRate,
-    ScaleShallowGradients,
-    SetZLoss,
-    SkipDraws,
-    SkipUpdate,
-)
 from steadytrain.events import (
     Advice,
     Alarm,
     AttemptBegan,
-    Cause,
     CheckpointFailed,
     CheckpointRefused,
     Diagnosis,
@@ -26,86 +12,25 @@ from steadytrain.events import (
     Incident,
     JudgingEnded,
     Outcome,
+    PersonSaid,
     ProcessExited,
+    Proposal,
     Remedy,
     RemedyDone,
     Restart,
+    RestoreVerified,
+    RunBranched,
     RunEnded,
+    Trial,
+    TrialDone,
+    TrialWanted,
 )
-from steadytrain.ranges import size
-
-_ZH = {
-    causes.BAD_TEXT: "坏文本",
-    causes.REPEATED_DATA: "重复数据",
-    causes.MIXTURE: "数据配比",
-    causes.EPSILON: "epsilon 过大",
-    causes.CORRUPTED_MOMENTS: "动量损坏",
-    causes.CORRUPTED_GRADIENT: "梯度损坏",
-    causes.SHALLOW_GRADIENTS: "浅层梯度爆发",
-    causes.LOGIT_GROWTH: "logit 增长",
-    causes.LEARNING_RATE: "学习率",
-    causes.OVERFLOW: "数值溢出",
-    causes.CORRUPTED_WEIGHTS: "权重损坏",
-    causes.OPTIMIZER_STATE: "优化器状态",
-    causes.INSTABILITY: "训练不稳定",
-    causes.HARD_BATCH: "难批次",
-    causes.NOT_KNOWN: "尚不明确",
-    "killed": "被杀死",
-    "hung": "卡死",
-    "crashed": "崩溃",
-    "torn checkpoint": "检查点残缺",
-    "rise": "上升",
-    "drop": "下降",
-    "not finite": "非有限值",
-    "stalled": "停滞",
-    "cured": "已治愈",
-    "not cured": "未治愈",
-    "worse": "恶化",
-    "blank": "空白",
-    "garbled": "乱码",
-    "encoded": "编码数据",
-    "repetition": "重复",
-    "markup": "标记",
-    "wrong_domain": "领域不符",
-    "loss": "损失",
-    "grad norm": "梯度范数",
-    "update": "更新幅度",
-    "loss scale": "损失缩放",
-    "text": "文本",
-    "repeats": "重复",
-    "lr ratio": "学习率比",
-    "logsumexp": "logsumexp",
-    "optimizer": "优化器设置",
-    "changed": "被改动",
-    "tokens/s": "吞吐",
-}
-
-
-def phrase(name: str, lang: str) -> str:
-    """A word of the judge's vocabulary in a language; unknown names stay as they are."""
-    if lang != "zh":
-        return name.replace("_", " ")
-    head, mark, domain = name.partition(":")
-    return f"{_ZH.get(head, head)}{mark}{domain}"
+from steadytrain.phrases import cause_words, phrase, plan_words
 
 
 def sentence(event: Event, *, lang: str = "en", domains: tuple[str, ...] = ()) -> str | None:
     """One line about an event; None for what nobody needs to hear as it happens."""
     return _chinese(event) if lang == "zh" else _english(event)
-
-
-def cause_words(cause: Cause, lang: str) -> str:
-    """A cause with its defect and domain: `bad text (garbled, zh)`."""
-    details = [phrase(one, lang) for one in (cause.defect,) if one]
-    details += [cause.domain] if cause.domain else []
-    name = phrase(cause.name, lang)
-    return f"{name} ({', '.join(details)})" if details else name
-
-
-def plan_words(remedy: Remedy, lang: str) -> str:
-    """A remedy's actions in the order in which they are carried out."""
-    words = [_action_zh(action) if lang == "zh" else _action(action) for action in remedy.plan]
-    return ("、" if lang == "zh" else ", ").join(words)
 
 
 def _english(event: Event) -> str | None:
@@ -128,7 +53,35 @@ def _english(event: Event) -> str | None:
                 f"step {event.step}: it is {cause_words(top, 'en')}, {top.confidence:.0%} sure{why}"
             )
         case Remedy():
-            return f"step {event.step}: remedy: {plan_words(event, 'en')}: {event.why}"
+            return f"step {event.step}: remedy: {plan_words(event.plan, 'en')}: {event.why}"
+        case Proposal():
+            return (
+                f"step {event.step}: {event.id} is proposed: {plan_words(event.plan, 'en')}: "
+                f"{event.why}"
+            )
+        case PersonSaid():
+            why = f": {event.words}" if event.words else ""
+            return f"step {event.step}: {event.who} {_said(event)}{why}"
+        case TrialWanted():
+            return (
+                f"step {event.step}: {len(event.candidates)} remedies are tried, "
+                f"{event.updates} updates each"
+            )
+        case TrialDone():
+            tried = [f"{plan_words(one.plan, 'en')}: {_trial(one)}" for one in event.trials]
+            return f"step {event.step}: tried: {'; '.join(tried)}"
+        case RestoreVerified(differences=()):
+            what = ", ".join(event.checked)
+            return f"step {event.step}: the {event.source} restored is as on record ({what})"
+        case RestoreVerified():
+            return (
+                f"step {event.step}: the {event.source} restored is refused: "
+                f"{'; '.join(event.differences)}"
+            )
+        case RunBranched():
+            return f"step {event.step}: branched from {event.run}, {event.checkpoint}"
+        case RemedyDone(failed=str()):
+            return f"step {event.step}: {event.remedy} could not be carried out: {event.failed}"
         case RemedyDone():
             where = f", from the {event.source} of step {event.restored_step}"
             back = where if event.restored_step is not None else ""
@@ -184,7 +137,32 @@ def _chinese(event: Event) -> str | None:
             words = cause_words(top, "zh")
             return f"第 {event.step} 步：诊断为{words}，把握 {top.confidence:.0%}{why}"
         case Remedy():
-            return f"第 {event.step} 步：处置：{plan_words(event, 'zh')}（{event.why}）"
+            return f"第 {event.step} 步：处置：{plan_words(event.plan, 'zh')}（{event.why}）"
+        case Proposal():
+            return f"第 {event.step} 步：提议 {event.id}：{plan_words(event.plan, 'zh')}（{event.why}）"
+        case PersonSaid():
+            why = f"：{event.words}" if event.words else ""
+            return f"第 {event.step} 步：{event.who} {_said_zh(event)}{why}"
+        case TrialWanted():
+            return (
+                f"第 {event.step} 步：试验 {len(event.candidates)} 种处置，"
+                f"各做 {event.updates} 次更新"
+            )
+        case TrialDone():
+            tried = [f"{plan_words(one.plan, 'zh')}：{_trial(one)}" for one in event.trials]
+            return f"第 {event.step} 步：试验结果：{'；'.join(tried)}"
+        case RestoreVerified(differences=()):
+            what = "、".join(event.checked)
+            return f"第 {event.step} 步：从 {event.source} 恢复的状态与记录一致（{what}）"
+        case RestoreVerified():
+            return (
+                f"第 {event.step} 步：从 {event.source} 恢复的状态被拒绝："
+                f"{'；'.join(event.differences)}"
+            )
+        case RunBranched():
+            return f"第 {event.step} 步：自 {event.run} 的 {event.checkpoint} 分出"
+        case RemedyDone(failed=str()):
+            return f"第 {event.step} 步：{event.remedy} 未能执行：{event.failed}"
         case RemedyDone():
             origin = f"，恢复自第 {event.restored_step} 步的{event.source}"
             back = origin if event.restored_step is not None else ""
@@ -219,47 +197,29 @@ def _chinese(event: Event) -> str | None:
     return None
 
 
-def _action(action: Action) -> str:
-    match action:
-        case SkipUpdate():
-            return f"hold back update {action.step}"
-        case RollBack():
-            return f"roll back to step {action.to_step}"
-        case SkipDraws():
-            return f"leave out {size(action.ranges)} sequences"
-        case ScaleLearningRate():
-            return f"learning rate x{action.factor:g}, re-warmed over {action.rewarm_steps} steps"
-        case ScaleEpsilon():
-            return f"epsilon x{action.factor:g}"
-        case ScaleShallowGradients():
-            return f"shallow gradients x{action.alpha:g}, relaxed over {action.relax_steps} steps"
-        case SetZLoss():
-            return f"z-loss {action.coefficient:g}"
-        case BeginDecay():
-            return "begin the decay"
-        case AskPerson():
-            return f"ask a person: {action.question}"
-    return type(action).__name__
+def _said(word: PersonSaid) -> str:
+    match word.verb:
+        case "accept":
+            return f"accepts {word.remedy}"
+        case "refuse":
+            return f"refuses {word.remedy}"
+        case "order":
+            return f"orders: {plan_words(word.plan, 'en')}"
+    return f"sets the mode to '{word.verb}'"
 
 
-def _action_zh(action: Action) -> str:
-    match action:
-        case SkipUpdate():
-            return f"拦下第 {action.step} 步的更新"
-        case RollBack():
-            return f"回滚到第 {action.to_step} 步"
-        case SkipDraws():
-            return f"剔除 {size(action.ranges)} 条序列"
-        case ScaleLearningRate():
-            return f"学习率乘 {action.factor:g}，{action.rewarm_steps} 步内回升"
-        case ScaleEpsilon():
-            return f"epsilon 乘 {action.factor:g}"
-        case ScaleShallowGradients():
-            return f"浅层梯度乘 {action.alpha:g}，{action.relax_steps} 步内恢复"
-        case SetZLoss():
-            return f"z-loss 设为 {action.coefficient:g}"
-        case BeginDecay():
-            return "提前衰减"
-        case AskPerson():
-            return f"请人决定：{action.question}"
-    return type(action).__name__
+def _said_zh(word: PersonSaid) -> str:
+    match word.verb:
+        case "accept":
+            return f"同意 {word.remedy}"
+        case "refuse":
+            return f"拒绝 {word.remedy}"
+        case "order":
+            return f"下令：{plan_words(word.plan, 'zh')}"
+    return f"将模式设为“{phrase(word.verb, 'zh')}”"
+
+
+def _trial(trial: Trial) -> str:
+    """Loss of the control batch after a trial, or else its last loss. [nats/token]"""
+    loss = trial.losses[-1:] if trial.control is None else (trial.control,)
+    return f"{loss[0]:.4g}" if loss else "?"

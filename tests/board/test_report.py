@@ -7,10 +7,20 @@ import re
 import numpy as np
 import pytest
 
+from steadytrain.actions import RollBack
 from steadytrain.board import series
 from steadytrain.board.report import visible, write_report
+from steadytrain.control import Inbox, Word, send
 from steadytrain.errors import JournalError
-from steadytrain.events import AttemptBegan, PanelRecord, ProcessExited, RemedyDone, RunEnded
+from steadytrain.events import (
+    AttemptBegan,
+    PanelRecord,
+    PersonSaid,
+    ProcessExited,
+    Proposal,
+    RemedyDone,
+    RunEnded,
+)
 from steadytrain.journal import Journal
 from steadytrain.wording import sentence
 from tests import rig
@@ -121,3 +131,36 @@ def test_both_languages_speak_of_the_same_events(event):
     if english is not None and english != "t":
         assert re.search("[\u4e00-\u9fff]", chinese)
         assert "\n" not in english
+
+
+def test_what_persons_said_and_what_waits_for_them_is_told(tmp_path):
+    with Journal(tmp_path, "rank0") as book:
+        book.append(began())
+        book.append(AttemptBegan(attempt=1, step=0, draw=0, cause="start"))
+        book.append(
+            PersonSaid(id="1", who="ada as <b>boss</b>", verb="ask", step=3, words="slowly")
+        )
+        book.append(
+            Proposal(
+                id="remedy-1",
+                incident="incident-1",
+                step=9,
+                rung=0,
+                cause="bad text",
+                plan=(RollBack(to_step=5),),
+                why="it is bad",
+            )
+        )
+    inbox = Inbox(tmp_path)
+    name = send(tmp_path, Word(verb="order", plan="warp 9"))
+    inbox.refuse(name, "no action <i>")
+    page = write_report(tmp_path).read_text()
+    assert "step 3: ada as &lt;b&gt;boss&lt;/b&gt; sets the mode to &#x27;ask&#x27;: slowly" in page
+    assert (
+        "waits for a person: step 9: remedy-1 is proposed: roll back to step 5: it is bad" in page
+    )
+    assert f"a word that was refused: {name}: no action &lt;i&gt;" in page
+
+
+def test_a_run_that_nobody_spoke_to_has_no_section_of_persons(healed, tmp_path):
+    assert "What persons said" not in write_report(healed, tmp_path / "r.html").read_text()

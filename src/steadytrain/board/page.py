@@ -99,6 +99,9 @@ WORDS = {
         "now": "weights then",
         "evidence": "Evidence",
         "no_exits": "No process died.",
+        "persons": "What persons said",
+        "waits": "waits for a person",
+        "turned_down": "a word that was refused",
     },
     "zh": {
         "incidents": "事件",
@@ -145,5 +148,8 @@ WORDS = {
         "now": "当时的权重",
         "evidence": "证据",
         "no_exits": "没有进程退出。",
+        "persons": "人的指令",
+        "waits": "等待人的决定",
+        "turned_down": "被拒绝的指令",
     },
 }

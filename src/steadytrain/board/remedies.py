@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from steadytrain.events import Event, Outcome, Proposal, Remedy, RemedyDone, Trial, TrialDone
-from steadytrain.wording import phrase, plan_words
+from steadytrain.phrases import phrase, plan_words
 
 WORDS = {
     "en": {
@@ -47,7 +47,7 @@ def remedy_table(events: Sequence[Event], incident: str, domains: Sequence[str],
         if isinstance(one, Remedy):
             deed = _deed(one, deeds.get(one.id), words)
         cells = (
-            escape(plan_words(one, lang)),
+            escape(plan_words(one.plan, lang)),
             escape(one.why),
             escape(deed),
             f'<b class="{kind}">{escape(result)}</b>',
@@ -93,7 +93,7 @@ def _panel(outcome: Outcome, domains: Sequence[str]) -> str:
 def _trial(trial: Trial, words: dict[str, str], lang: str) -> str:
     losses = ", ".join(f"{one:.3f}" for one in trial.losses)
     control = "" if trial.control is None else f"; {words['control']} {trial.control:.3f}"
-    return f"<li>{escape(plan_words(trial, lang))}: {words['losses']} {losses}{control}</li>"
+    return f"<li>{escape(plan_words(trial.plan, lang))}: {words['losses']} {losses}{control}</li>"
 
 
 def _numbers(*values: float | None) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from steadytrain import journal
 from steadytrain.board.charts import Flag, Line, chart
 from steadytrain.board.page import PAGE, WORDS
+from steadytrain.board.persons import persons_section
 from steadytrain.board.series import Run, collect
 from steadytrain.errors import JournalError
 from steadytrain.events import (
@@ -30,8 +31,9 @@ from steadytrain.events import (
     RunEnded,
     StepRecord,
 )
+from steadytrain.phrases import cause_words, phrase, plan_words
 from steadytrain.stats.paired import interval
-from steadytrain.wording import cause_words, phrase, plan_words, sentence
+from steadytrain.wording import sentence
 
 
 def write_report(home: Path, out: Path | None = None, *, lang: str = "en") -> Path:
@@ -67,6 +69,7 @@ def _page(home: Path, events: Sequence[Event], began: RunBegan, lang: str) -> st
         *_curves(run, began, incidents, words),
         f"<h2>{words['panel']}</h2>",
         *_panel(events, began, words),
+        persons_section(home, events, lang),
         *[_story(home, events, one, began, lang) for one in incidents],
         f"<h2>{words['processes']}</h2>",
         _processes(home, events, lang),
@@ -120,7 +123,7 @@ def _incident_table(events: Sequence[Event], incidents: list[Incident], lang: st
             str(one.step),
             escape(", ".join(phrase(name, lang) for name in one.signals)),
             escape(f"{cause_words(cause, lang)}, {cause.confidence:.0%}" if cause else ""),
-            escape("; ".join(plan_words(remedy, lang) for remedy in remedies)),
+            escape("; ".join(plan_words(remedy.plan, lang) for remedy in remedies)),
             f'<b class="{"good" if result == "cured" else "bad"}">{phrase(result, lang)}</b>',
         )
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
@@ -260,7 +263,10 @@ def _story(
             continue
         if isinstance(event, Remedy):
             remedies.add(event.id)
-        parts.append(f"<li>{escape(sentence(event, lang=lang) or '')}")
+        words_now = sentence(event, lang=lang)
+        if words_now is None:
+            continue
+        parts.append(f"<li>{escape(words_now)}")
         if isinstance(event, Diagnosis):
             parts.append(_causes(event, lang))
         parts.append("</li>")

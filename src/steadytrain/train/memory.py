@@ -27,6 +27,7 @@ from steadytrain.events import (
 from steadytrain.judge.judge import Judge
 from steadytrain.judge.state import Limits, State, freeze
 from steadytrain.replay import recall
+from steadytrain.standing import Standing
 from steadytrain.train.track import Track
 from steadytrain.wording import sentence
 
@@ -127,6 +128,7 @@ class Memory:
         self._say = say
         self._domains = began.domains
         self.history = History()
+        self.standing = Standing()
         self.state: State = judge.init()
         self._orders: list[Order] = []
         earlier = journal.load(home, "rank0")
@@ -138,6 +140,11 @@ class Memory:
             self._write(judgment)
         if self.history.begun is None:
             self.tell(began)
+
+    @property
+    def is_judging(self) -> bool:
+        """Whether there is still a judge that concludes from what it is told."""
+        return self._judge is not None
 
     def allows(self, at_or_before: int, attempt: int, step: int) -> bool:
         """Whether a state saved in `attempt` after `step` may be gone back to."""
@@ -204,6 +211,7 @@ class Memory:
         """Judge an old journal again; returns what the last life had no time to write."""
         for event in past:
             self.history.note(event)
+            self.standing.note(event)
         begin = max((i + 1 for i, one in enumerate(past) if isinstance(one, JudgeState)), default=0)
         on_record = [codec.encode(one) for one in past[begin:] if isinstance(one, Judgment)]
         concluded: list[Judgment] = []
@@ -244,6 +252,7 @@ class Memory:
     def _write(self, event: Event) -> None:
         self._journal.append(event)
         self.history.note(event)
+        self.standing.note(event)
         words = sentence(event, domains=self._domains)
         if words is not None:
             self._say(words)

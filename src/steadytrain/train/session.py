@@ -39,6 +39,7 @@ from steadytrain.train import gradients
 from steadytrain.train.abilities import can
 from steadytrain.train.beginnings import BranchFrom, begin_life
 from steadytrain.train.deeds import Deeds, due_step
+from steadytrain.train.desk import Desk
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
 from steadytrain.train.gate import Gate
@@ -178,6 +179,7 @@ class Session:
         self._branch_from = branch_from
         self._keeps_provenance = provenance
         self._ledger: Ledger | None = None
+        self._desk: Desk | None = None
         self._micro_batches: list[Batch] = []
         self._draws: tuple[int, ...] = ()
         self._first_draw = 0
@@ -230,6 +232,12 @@ class Session:
         if self._ranks.rank == 0:
             self._trajectory.memory = Memory(
                 self.home, self._judge, self._first_line(), say=self._say, fence=self._fence
+            )
+            self._desk = Desk(
+                self.home,
+                self._trajectory.memory,
+                oldest=self._trajectory.oldest_state,
+                say=self._say,
             )
         if self._keeps_provenance:
             self._ledger = Ledger(self.home, self._ranks.rank)
@@ -337,6 +345,8 @@ class Session:
             return
         self._beacon.beat("step", self.step_number)
         self._hear()
+        if self._desk is not None:
+            self._desk.attend()
         self._deeds.obey(number, draws=self._draws, first_draw=self._first_draw)
         if self._is_rewound:
             return
@@ -470,6 +480,8 @@ class Session:
         """After the last step: hear of it and obey; True if that led back into training."""
         self._micro_batches = []
         self._hear()
+        if self._desk is not None:
+            self._desk.read()
         while True:
             self._deeds.hear(self._memory.take_orders() if self._memory else [])
             if not self._deeds.pending:
@@ -483,6 +495,8 @@ class Session:
     def _end(self) -> None:
         self._trajectory.finish_saving()
         self._tell(RunEnded(attempt=self.attempt, step=self.step_number))
+        if self._desk is not None:
+            self._desk.close()
         self._has_ended = True
 
     def _first_line(self) -> RunBegan:

@@ -351,6 +351,12 @@ class Trajectory:
         if rehearsal is not None:
             self._tell(rehearsal)
 
+    def oldest_state(self) -> int | None:
+        """Step of the oldest state on the present branch that is kept; rank 0 may ask."""
+        assert self.memory is not None
+        refs = [ref.step for ref in self._checkpoints.candidates() if self._is_on_branch(ref)]
+        return min([*self.snapshots.steps, *refs], default=None)
+
     def note_checkpoints(self) -> None:
         """Put finished saves on record; every rank may call it, rank 0 alone writes."""
         saved = self._checkpoints.poll()
