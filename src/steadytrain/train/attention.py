@@ -23,19 +23,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from steadytrain.errors import SettingError
 from steadytrain.train.heads import Layout, Site, find_sites, multihead_layout, read_layout
+from steadytrain.train.logits import QUERIES, SEQUENCES, hidden_keys, largest_logits, seen_keys
 
-# B sequences, S of them that are looked at, Q queries, T and K positions of queries and keys,
-# H query heads, G key heads, N = H / G, D width of a head.
-
-QUERIES = 16
-SEQUENCES = 4
-"""Source: on the lab's model, steps 50 to 300, 16 queries of 4 sequences find 0.69 to 0.98 of the
-largest logit of all and 0.83 of each head's on average; of one sequence 0.67 to 0.98 and 0.68; of
-all 32 sequences 0.94 to 1.00 and 0.95, at eight times the price."""
-
-HIDDEN = -1000.0
-"""A mask that takes so much off a logit hides the key. Source: exp(-1000) is 0 in any float, and
-the slopes of ALiBi take off less within 2,000 positions."""
+# B sequences, T and K positions of queries and keys, H query heads, G key heads, D width of a head.
 
 ELSEWHERE = "attention"
 """Name of the attention in modules that no name is known for."""
@@ -79,6 +69,7 @@ class AttentionProbe:
         self._is_compiled: bool | None = None
         self._stack: list[str] = []
         self._found: dict[tuple[str, int], Tensor] = {}
+        self._places: set[str] = set()
         self._made: dict[nn.Module, Tensor] = {}
         self._hooks: list[Any] = []
         self._temporary: list[Any] = []
@@ -120,8 +111,8 @@ class AttentionProbe:
         return self._found.get((site, count))
 
     def places(self) -> set[str]:
-        """Where attention was heard since `begin`."""
-        return {name for name, _ in self._found}
+        """Where attention has been heard at all."""
+        return self._places
 
     def why_blind(self) -> str | None:
         """Why nothing can be heard of this model, in words; None if it was heard, or may be yet."""
@@ -131,7 +122,7 @@ class AttentionProbe:
                 "not call it again; to listen in would compile it twice. Call "
                 "AttentionProbe.note(logits) outside the compiled part, or leave it unwatched"
             )
-        if self._has_called and not self._found:
+        if self._has_called and not self._places:
             return (
                 "the model calls neither scaled_dot_product_attention nor nn.MultiheadAttention "
                 "while it trains: its attention is a kernel of its own or a plain softmax. Call "
@@ -157,8 +148,8 @@ class AttentionProbe:
                 site.module.register_forward_hook(leave, always_call=True),
             ]
             if site.form != "multihead":
-                for part in {site.query.owner, site.key.owner}:
-                    self._temporary.append(part.register_forward_hook(self._remember))
+                for owner in _owners(site):
+                    self._temporary.append(owner.register_forward_hook(self._remember))
 
     def _enter(self, _: nn.Module, __: Any) -> None:
         if torch.compiler.is_compiling() or self._is_listening:
@@ -168,11 +159,11 @@ class AttentionProbe:
         # A checkpointed layer runs without gradients inside of a forward that has them.
         if torch.is_grad_enabled() and self._model.training and not self._is_compiled:
             self._is_listening = self._has_called = True
-            self._ear.__enter__()
+            self._ear.__enter__()  # type: ignore[no-untyped-call]
 
     def _leave(self, _: nn.Module, __: Any, ___: Any) -> None:
         if not torch.compiler.is_compiling() and self._is_listening:
-            self._ear.__exit__(None, None, None)
+            self._ear.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._is_listening = False
             self._stack, self._made = [], {}
             if self.layouts:  # seen once is enough
@@ -198,7 +189,7 @@ class AttentionProbe:
         q_BHTD, k_BGKD = _local(query), _local(key)
         if not _is_plain(q_BHTD, 4) or not _is_plain(k_BGKD, 4):
             return
-        allowed = None if attn_mask is None else _allowed(attn_mask)
+        allowed = None if attn_mask is None else seen_keys(_local(attn_mask))
         with _apart(q_BHTD.device):
             largest_H = largest_logits(
                 q_BHTD.detach(), k_BGKD.detach(),
@@ -206,7 +197,7 @@ class AttentionProbe:
                 queries=self._queries, sequences=self._sequences,
             )  # fmt: skip
             self._keep(largest_H)
-            self._survey(q_BHTD.detach(), k_BGKD.detach())
+            self._survey(query.detach(), key.detach())
 
     def _hear_multihead(
         self,
@@ -228,26 +219,25 @@ class AttentionProbe:
         """What nn.MultiheadAttention computes, for the sequences that are looked at."""
         if not _is_plain(query, 3) or not _is_plain(key, 3):  # positions first
             return
-        if use_separate_proj_weight:
+        if use_separate_proj_weight or weight is None:
             weights = q_proj_weight, k_proj_weight
         else:
-            weights = (None, None) if weight is None else weight.chunk(3)[:2]
-        if weights[0] is None or weights[1] is None:
-            return
-        biases = (None, None) if bias is None else bias.chunk(3)[:2]
+            weights = weight.chunk(3)[0], weight.chunk(3)[1]
+        biases = (None, None) if bias is None else (bias.chunk(3)[0], bias.chunk(3)[1])
         some = min(self._sequences, query.shape[1])
-        allowed = None if attn_mask is None else ~_hides(attn_mask)
+        allowed = None if attn_mask is None else ~hidden_keys(attn_mask)
         if allowed is not None and allowed.dim() == 3:
-            allowed = allowed.unflatten(0, (query.shape[1], heads))
+            allowed = allowed.view(query.shape[1], heads, *allowed.shape[1:])
         if key_padding_mask is not None:
-            present = ~_hides(key_padding_mask)[:, None, None]
+            present = ~hidden_keys(key_padding_mask)[:, None, None]
             allowed = present if allowed is None else allowed & present
         with _apart(query.device):
             made = [
                 F.linear(x[:, :some].float(), w.float(), None if b is None else b.float())
-                .unflatten(-1, (heads, -1))
+                .reshape(len(x), some, heads, -1)
                 .permute(1, 2, 0, 3)
                 for x, w, b in zip((query, key), weights, biases, strict=True)
+                if w is not None
             ]
             largest_H = largest_logits(
                 *made, allowed=allowed, queries=self._queries, sequences=some
@@ -258,6 +248,7 @@ class AttentionProbe:
 
     def _keep(self, largest_H: Tensor) -> None:
         place = self._stack[-1] if self._stack else ELSEWHERE, len(largest_H)
+        self._places.add(place[0])
         before = self._found.get(place)
         self._found[place] = largest_H if before is None else torch.maximum(before, largest_H)
 
@@ -266,51 +257,16 @@ class AttentionProbe:
         if not self._stack or self._stack[-1] in self.layouts:
             return
         site = next(one for one in self.sites if one.name == self._stack[-1])
-        made = self._made.get(site.query.owner), self._made.get(site.key.owner)
-        if made[0] is None or made[1] is None or site.has_norm:
+        made = [self._made.pop(owner) for owner in _owners(site) if owner in self._made]
+        if not made or site.has_norm:
             return
-        self.layouts[site.name] = read_layout(site, q_BHTD, k_BGKD, (made[0], made[1]))
-
-
-def largest_logits(
-    q_BHTD: Tensor,
-    k_BGKD: Tensor,
-    *,
-    allowed: Tensor | None = None,
-    is_causal: bool = False,
-    scale: float | None = None,
-    queries: int = QUERIES,
-    sequences: int = SEQUENCES,
-) -> Tensor:
-    """The largest logit [H] among some queries and all keys that they may see, in float32.
-
-    scale * q . k; every ceil(T / queries)-th query, the last one among them; the first sequences.
-
-    Cost: queries / T of one Q K^T for each of the sequences, and a copy of their keys in float32.
-
-    Args:
-        allowed: keys that a query may see; broadcast to [B, H, T, K].
-        is_causal: query t sees the keys up to t, as in `scaled_dot_product_attention`.
-        scale: 1 / sqrt(D) if None.
-    """
-    heads, length, width = q_BHTD.shape[1:]
-    groups, keys = k_BGKD.shape[1:3]
-    stride = -(-length // queries)
-    picked = slice((length - 1) % stride, None, stride)
-    q_SGMD = q_BHTD[:sequences, :, picked].float().unflatten(1, (groups, -1)).flatten(2, 3)
-    k_SGDK = k_BGKD[:sequences].float().transpose(2, 3)
-    logits_SHQK = (q_SGMD @ k_SGDK).unflatten(2, (heads // groups, -1)).flatten(1, 2)
-    if is_causal:
-        position_T = torch.arange(max(length, keys), device=q_BHTD.device)
-        hidden_QK = position_T[:keys] > position_T[:length][picked, None]
-        logits_SHQK = logits_SHQK.masked_fill(hidden_QK, -torch.inf)
-    if allowed is not None:
-        if allowed.dim() == 4 and len(allowed) > 1:
-            allowed = allowed[:sequences]
-        if allowed.shape[-2] > 1:
-            allowed = allowed[..., picked, :]
-        logits_SHQK = torch.where(allowed, logits_SHQK, -torch.inf)
-    return logits_SHQK.amax((0, 2, 3)) * (width**-0.5 if scale is None else scale)
+        if any(isinstance(one, DTensor) for one in (*made, q_BHTD, k_BGKD)):
+            self.layouts[site.name] = (
+                f"{site.name} is sharded by heads over a mesh (tensor parallelism), where this rank"
+                " sees some of the heads only"
+            )
+            return
+        self.layouts[site.name] = read_layout(site, q_BHTD, k_BGKD, (made[0], made[-1]))
 
 
 def is_compiled(model: nn.Module) -> bool:
@@ -333,7 +289,11 @@ class _Ear(TorchFunctionMode):
         self._hear_multihead = hear_multihead
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and not torch.compiler.is_compiling():
@@ -355,6 +315,11 @@ def _entering(probe: AttentionProbe, name: str) -> tuple[Callable[..., None], Ca
             probe._stack.pop()
 
     return enter, leave
+
+
+def _owners(site: Site) -> tuple[nn.Module, ...]:
+    """What makes queries and keys: two modules, or one."""
+    return tuple(dict.fromkeys((site.query.owner, site.key.owner)))
 
 
 @contextlib.contextmanager
@@ -379,15 +344,3 @@ def _local(tensor: Tensor) -> Tensor:
 def _is_plain(tensor: Tensor, dims: int) -> bool:
     """Not of a kind that only looks like numbers: nested, fake, traced."""
     return type(tensor) in (Tensor, nn.Parameter) and tensor.dim() == dims and tensor.numel() > 0
-
-
-def _allowed(mask: Tensor) -> Tensor:
-    """Which keys may be seen, as `scaled_dot_product_attention` reads a mask."""
-    mask = _local(mask).detach()
-    return mask if mask.dtype == torch.bool else mask > HIDDEN
-
-
-def _hides(mask: Tensor) -> Tensor:
-    """Which keys are hidden, as nn.MultiheadAttention reads a mask."""
-    mask = mask.detach()
-    return mask if mask.dtype == torch.bool else mask <= HIDDEN

@@ -157,9 +157,7 @@ def multihead_layout(heads: int, embed: int) -> Layout:
     )
 
 
-def _layouts(
-    form: str, heads: int, width: int, blocks: tuple[int, int]
-) -> Sequence[Layout]:
+def _layouts(form: str, heads: int, width: int, blocks: tuple[int, int]) -> Sequence[Layout]:
     if form == "separate":
         if blocks[0] != heads or heads % blocks[1]:
             return ()
@@ -182,27 +180,26 @@ def _layouts(
         tuple(g * (share + 2) + share for g in range(groups)),
     )
     return [
-        Layout(
-            width=width, query_H=query, key_G=key, query_blocks=blocks[0], key_blocks=blocks[0]
-        )
+        Layout(width=width, query_H=query, key_G=key, query_blocks=blocks[0], key_blocks=blocks[0])
         for query, key in (thirds, by_group)
     ]
 
 
 def _is_made_of(x_BHTD: Tensor, made: Tensor, blocks_H: Sequence[int]) -> bool:
-    """Whether every head's vectors have the lengths of those rows, up to one factor for all."""
-    if made.numel() // made.shape[-1] != x_BHTD.shape[0] * x_BHTD.shape[2]:
+    """Whether the vectors of every head in the first sequence have the lengths of those rows, up to
+    one factor for all."""
+    sequences, _, length, width = x_BHTD.shape
+    if made.numel() != sequences * length * made.shape[-1]:
         return False
-    seen_BTH = torch.linalg.vector_norm(x_BHTD.float(), dim=-1).transpose(1, 2)
-    width = x_BHTD.shape[-1]
-    parts = made.reshape(-1, made.shape[-1] // width, width).float()
+    seen_TH = torch.linalg.vector_norm(x_BHTD[0].float(), dim=-1).T
+    parts = made.reshape(sequences * length, -1, width)
     index = torch.tensor(blocks_H, device=made.device)
-    rows_NH = torch.linalg.vector_norm(parts, dim=-1)[:, index]
     # Sequences first, or positions first as in Megatron.
-    for seen_NH in (seen_BTH.flatten(0, 1), seen_BTH.transpose(0, 1).flatten(0, 1)):
-        expected_NH = rows_NH * (seen_NH.sum() / rows_NH.sum())
-        room_NH = SAME_LENGTH * expected_NH + 1e-4 * expected_NH.max()  # padding may be all zeros
-        if bool(((seen_NH - expected_NH).abs() <= room_NH).all()):
+    for first in (parts[:length], parts[::sequences]):
+        rows_TH = torch.linalg.vector_norm(first.float(), dim=-1)[:, index]
+        expected_TH = rows_TH * (seen_TH.sum() / rows_TH.sum())
+        room_TH = SAME_LENGTH * expected_TH + 1e-4 * expected_TH.max()  # padding may be all zeros
+        if bool(((seen_TH - expected_TH).abs() <= room_TH).all()):
             return True
     return False
 

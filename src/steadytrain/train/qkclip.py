@@ -13,6 +13,7 @@ logit in it, and so heads that did not need it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -33,7 +34,7 @@ class QKClip:
     """Scales queries and keys by the logits that a probe heard in the forward of this update.
 
     The logits heard are a lower bound of the largest, so a head may stay above the threshold by
-    what the probe did not look at (`attention.SEQUENCES` says how much that is).
+    what the probe did not look at (`logits.SEQUENCES` says how much that is).
 
     Args:
         probe: listens to the model whose weights are scaled.
@@ -48,7 +49,7 @@ class QKClip:
         self._probe = probe
         self._ranks = ranks
         self._say = say
-        self._plan: tuple[tuple[Site, Layout], ...] | None = None
+        self._plan: tuple[_Target, ...] | None = None
         self._refusal: str | None = None
 
     def after_step(self, threshold: float | None, commit: Tensor) -> None:
@@ -70,7 +71,7 @@ class QKClip:
                 f"ClipAttention(threshold={THRESHOLD:g}) (Kimi K2, Megatron)."
             )
         if self._plan is None:
-            self._plan = self._agree()
+            self._plan = self._agree(commit.device)
         if self._plan:
             self._scale(self._plan, threshold, commit)
 
@@ -85,33 +86,27 @@ class QKClip:
         return self._refusal
 
     @torch.no_grad()
-    def _scale(
-        self, plan: tuple[tuple[Site, Layout], ...], threshold: float, commit: Tensor
-    ) -> None:
-        found = [self._heard(site, layout, commit.device) for site, layout in plan]
+    def _scale(self, plan: tuple["_Target", ...], threshold: float, commit: Tensor) -> None:
+        found = [self._heard(one, commit.device) for one in plan]
         largest = torch.cat(found)
         if self._ranks.world > 1:
             dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         is_over = (largest > threshold) & torch.isfinite(largest) & (commit > 0)
         gamma = torch.where(is_over, threshold / largest, 1.0)
-        for (site, layout), gamma_H in zip(plan, gamma.split([len(x) for x in found]), strict=True):
-            query_H, key_G = shares(gamma_H, groups=len(layout.key_G))
-            if site.query == site.key:
-                heads, factors = (*layout.query_H, *layout.key_G), torch.cat((query_H, key_G))
-                _multiply(site.query, heads, factors, layout.query_blocks, layout.width)
-            else:
-                _multiply(site.query, layout.query_H, query_H, layout.query_blocks, layout.width)
-                _multiply(site.key, layout.key_G, key_G, layout.key_blocks, layout.width)
+        for one, gamma_H in zip(plan, torch.split(gamma, [one.heads for one in plan]), strict=True):
+            query_H, key_G = shares(gamma_H, groups=one.groups)
+            factors = torch.cat((torch.ones_like(query_H[:1]), query_H, key_G))
+            for part, index_R in one.parts:
+                _multiply(part, factors[index_R])
 
-    def _heard(self, site: Site, layout: Layout, device: torch.device) -> Tensor:
-        heads = len(layout.query_H)
-        heard_H = self._probe.heads(site.name, heads)
+    def _heard(self, target: "_Target", device: torch.device) -> Tensor:
+        heard_H = self._probe.heads(target.name, target.heads)
         if heard_H is None:  # not called in this step
-            return torch.full((heads,), -torch.inf, device=device)
+            return torch.full((target.heads,), -torch.inf, device=device)
         # A maximum over ranks with a NaN in it is not defined; the gate holds such an update back.
         return torch.nan_to_num(heard_H, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
-    def _agree(self) -> tuple[tuple[Site, Layout], ...]:
+    def _agree(self, device: torch.device) -> tuple["_Target", ...]:
         """What all ranks can clip alike, or nothing."""
         mine = reason_not_heard(self._probe)
         layouts = dict(sorted(self._probe.layouts.items()))
@@ -125,10 +120,46 @@ class QKClip:
                 self._say(self._refusal)
             return ()
         return tuple(
-            (site, layout)
+            _target(site, layout, device)
             for site in self._probe.sites
             if isinstance(layout := layouts.get(site.name), Layout)
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Target:
+    """An attention whose heads can be scaled.
+
+    Attributes:
+        parts: each weight with, for each of its rows, the place of its factor in
+            [1, query heads, key heads].
+    """
+
+    name: str
+    heads: int
+    groups: int
+    parts: tuple[tuple[Part, Tensor], ...]
+
+
+def _target(site: Site, layout: Layout, device: torch.device) -> _Target:
+    heads, groups = len(layout.query_H), len(layout.key_G)
+    query, key = [0] * layout.query_blocks, [0] * layout.key_blocks
+    if site.query == site.key:
+        key = query
+    for number, block in enumerate(layout.query_H):
+        query[block] = 1 + number
+    for number, block in enumerate(layout.key_G):
+        key[block] = 1 + heads + number
+    parts = {site.query: query, site.key: key}
+    return _Target(
+        name=site.name,
+        heads=heads,
+        groups=groups,
+        parts=tuple(
+            (part, torch.tensor(places, device=device).repeat_interleave(layout.width))
+            for part, places in parts.items()
+        ),
+    )
 
 
 def shares(gamma_H: Tensor, *, groups: int) -> tuple[Tensor, Tensor]:
@@ -139,7 +170,7 @@ def shares(gamma_H: Tensor, *, groups: int) -> tuple[Tensor, Tensor]:
     >>> query, key
     (tensor([0.5000, 0.3200, 0.5000, 1.0000]), tensor([0.5000, 1.0000]))
     """
-    gamma_GN = gamma_H.unflatten(0, (groups, -1))
+    gamma_GN = gamma_H.view(groups, -1)
     key_G = gamma_GN.amax(1).sqrt()
     return (gamma_GN / key_G[:, None]).flatten(), key_G
 
@@ -182,16 +213,12 @@ def _norm_words(site: Site) -> str:
     )
 
 
-def _multiply(
-    part: Part, heads: tuple[int, ...], factors: Tensor, blocks: int, width: int
-) -> None:
-    """Multiply the rows of some heads, and their biases, in place."""
+def _multiply(part: Part, factor_R: Tensor) -> None:
+    """Multiply the rows of a weight, and its bias, in place."""
     weight, bias = part.tensors
-    factor_B = torch.ones(blocks, dtype=factors.dtype, device=factors.device)
-    factor_B[list(heads)] = factors
-    factor_R = factor_B.repeat_interleave(width).to(weight.dtype)
-    shaped = factor_R[None] if part.has_rows_last(len(factor_R)) else factor_R[:, None]
-    weight.mul_(_like(weight, shaped))
+    is_last = part.has_rows_last(len(factor_R))
+    shaped = factor_R[None] if is_last else factor_R[:, None]
+    weight.mul_(_like(weight, shaped.to(weight.dtype)))
     if bias is not None:
         bias.mul_(_like(bias, factor_R.to(bias.dtype)))
 

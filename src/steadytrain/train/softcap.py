@@ -51,9 +51,7 @@ def look(
     losses = []
     for cap in caps:
         nll = 0.0
-        for logits_TV, targets_T, counted_T in zip(
-            logits_BTV, targets_BT, counted_BT, strict=True
-        ):
+        for logits_TV, targets_T, counted_T in zip(logits_BTV, targets_BT, counted_BT, strict=True):
             capped_1TV = (cap * torch.tanh(logits_TV.float() / cap))[None]
             nll_1T, _ = token_losses(capped_1TV, targets_T[None])
             nll += float(sequence_sums(nll_1T, counted_T[None])[0].double())
