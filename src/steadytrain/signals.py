@@ -139,6 +139,7 @@ def observe(
         *((f"grad norm:{name}", log(norm), LAYER_NORM) for name, norm in parts),
         ("grad norm", log(record.grad_norm), GRAD_NORM),
         ("update", _log_ratio(record.update, record.lr_planned), UPDATE),
+        ("attention logit", log(record.attention_logit), ATTENTION_LOGIT),
         ("logsumexp", record.logsumexp, LOGSUMEXP),
         ("loss scale", _log2(record.loss_scale), LOSS_SCALE),
         ("tokens/s", _log_ratio(sum(record.tokens), record.seconds), SPEED),

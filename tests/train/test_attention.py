@@ -14,7 +14,7 @@ from torch.utils.checkpoint import (
 
 from steadytrain.errors import SettingError
 from steadytrain.train.attention import AttentionProbe
-from steadytrain.train.logits import largest_logits
+from steadytrain.train.logits import head_maxima
 from tests.train.attentions import (
     VOCAB,
     WIDTH,
@@ -86,7 +86,7 @@ def test_with_all_queries_the_probe_hears_what_the_whole_softmax_would(kind):
 
 def test_a_few_queries_give_a_lower_bound_that_is_one_of_the_logits():
     q, k = torch.randn(2, 4, 50, 8), torch.randn(2, 2, 50, 8)
-    found = largest_logits(q, k, is_causal=True, queries=5, sequences=1)
+    found = head_maxima(q, k, is_causal=True, queries=5, sequences=1)
     logits = (q[:1] @ k[:1].repeat_interleave(2, dim=1).transpose(2, 3)) / 8**0.5
     expected = logits.masked_fill(torch.ones(50, 50).triu(1).bool(), -torch.inf)[0, :, 9::10]
     torch.testing.assert_close(found, expected.amax((1, 2)))
@@ -97,7 +97,7 @@ def test_the_last_query_is_always_looked_at():
         q = torch.zeros(1, 1, length, 4)
         q[0, 0, -1] = 3.0
         k = torch.ones(1, 1, length, 4)
-        assert largest_logits(q, k, is_causal=True, queries=16) == 6.0
+        assert head_maxima(q, k, is_causal=True, queries=16) == 6.0
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_logit_that_is_not_a_number_is_heard_as_one():
 def test_listening_does_not_wait_for_the_device():
     q, k = torch.randn(2, 4, 20, 8), torch.randn(2, 2, 20, 8)
     with _CountSyncs() as counter:
-        largest_logits(q, k, is_causal=True, allowed=torch.ones(20, 20, dtype=torch.bool))
+        head_maxima(q, k, is_causal=True, allowed=torch.ones(20, 20, dtype=torch.bool))
     assert counter.found == []
 
 

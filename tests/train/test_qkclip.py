@@ -68,7 +68,7 @@ def test_only_queries_and_keys_change_and_no_weight_grows(kind):
 
 @pytest.mark.parametrize("kind", ["thirds", "by group, grouped", "gpt2", "megatron", "multihead"])
 def test_values_in_a_fused_weight_stay_to_the_bit(kind):
-    model, tokens = grown(kind), tokens_of()
+    model = grown(kind)
     attend = model.blocks[0].attend
     x = torch.randn(2, 5, 16)
     before = attend.heads_of(x)[2].clone()

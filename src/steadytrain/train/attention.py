@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from steadytrain.errors import SettingError
 from steadytrain.train.heads import Layout, Site, find_sites, multihead_layout, read_layout
-from steadytrain.train.logits import QUERIES, SEQUENCES, hidden_keys, largest_logits, seen_keys
+from steadytrain.train.logits import QUERIES, SEQUENCES, head_maxima, hidden_keys, seen_keys
 
 # B sequences, T and K positions of queries and keys, H query heads, G key heads, D width of a head.
 
@@ -191,7 +191,7 @@ class AttentionProbe:
             return
         allowed = None if attn_mask is None else seen_keys(_local(attn_mask))
         with _apart(q_BHTD.device):
-            largest_H = largest_logits(
+            largest_H = head_maxima(
                 q_BHTD.detach(), k_BGKD.detach(),
                 allowed=allowed, is_causal=is_causal, scale=scale,
                 queries=self._queries, sequences=self._sequences,
@@ -239,9 +239,7 @@ class AttentionProbe:
                 for x, w, b in zip((query, key), weights, biases, strict=True)
                 if w is not None
             ]
-            largest_H = largest_logits(
-                *made, allowed=allowed, queries=self._queries, sequences=some
-            )
+            largest_H = head_maxima(*made, allowed=allowed, queries=self._queries, sequences=some)
             self._keep(largest_H)
         if self._stack and self._stack[-1] not in self.layouts:
             self.layouts[self._stack[-1]] = multihead_layout(heads, embed)

@@ -17,7 +17,7 @@ HIDDEN = -1000.0
 the slopes of ALiBi take off less within 2,000 positions."""
 
 
-def largest_logits(
+def head_maxima(
     q_BHTD: Tensor,
     k_BGKD: Tensor,
     *,

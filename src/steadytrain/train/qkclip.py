@@ -12,6 +12,7 @@ Megatron-LM (qk_clip_alpha 0.5, qk_clip_threshold 100), which scales a whole gro
 logit in it, and so heads that did not need it.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,6 +75,14 @@ class QKClip:
             self._plan = self._agree(commit.device)
         if self._plan:
             self._scale(self._plan, threshold, commit)
+
+    def begin(self) -> None:
+        """Forget what was heard for the last update."""
+        self._probe.begin()
+
+    def aside(self) -> contextlib.AbstractContextManager[None]:
+        """Updates made in here are clipped by what is heard in here."""
+        return self._probe.aside()
 
     def weights(self) -> list[Tensor]:
         """What a clip may have made smaller: weights and biases of queries and keys."""
