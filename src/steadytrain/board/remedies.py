@@ -26,9 +26,7 @@ WORDS = {
 }  # fmt: skip
 
 
-def remedy_table(
-    events: Sequence[Event], incident: str, domains: Sequence[str], lang: str
-) -> str:
+def remedy_table(events: Sequence[Event], incident: str, domains: Sequence[str], lang: str) -> str:
     """One row for each remedy or proposal of an incident; nothing where there was none."""
     words = WORDS[lang]
     plans = [

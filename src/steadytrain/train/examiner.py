@@ -105,9 +105,8 @@ class Examiner:
         has_defect = any(self._ranks.gather(any(row[1] for row in read.values())))
         marks = self._look_for_marks(before, step) if before else {}
         rerun = self._rerun(before, healthy, onset, step, is_text=has_defect)
-        caps = None
-        if healthy and GROWING & set(incident.signals):
-            caps = look_at(self._model, self._feed, healthy[-1].draws.tolist())
+        grows = healthy and GROWING & set(incident.signals)
+        caps = look_at(self._model, self._feed, healthy[-1].draws.tolist()) if grows else None
         gathered = self._ranks.gather((read, sequences, texts, losses, marks, rerun, caps))
         flagged = {draw: row for part in gathered for draw, row in part[0].items() if row[1]}
         defects = Counter(row[1] for row in flagged.values())
