@@ -81,9 +81,15 @@ UPDATE = Signal(
 """Doubles before loss and gradient norm do (Marin 32B); alone, twice the double is news."""
 
 ATTENTION_LOGIT = Signal(
-    unit="ln", directions=("rise",), floor=0.06, is_loss=False, alone=math.log(4.0)
+    unit="ln", directions=("rise",), floor=0.06, is_loss=False, alone=math.log(2.0)
 )
-"""Largest attention logit: grows without bound before a divergence; QK-clip cuts at 100."""
+"""Largest attention logit: grows without bound before a divergence; QK-clip cuts at 100. Alone,
+twice what is harmless or usual is news; source: guess."""
+
+HARMLESS_LOGIT = 100.0
+"""Attention logits below this are all alike to the judge: they grow by tens while a run learns, in
+the lab from 5 to 20 within 100 steps. Source: the threshold of QK-clip (Kimi K2, Megatron), so that
+what rings is what the clip would act on, and what it holds is quiet."""
 
 LOGSUMEXP = Signal(unit="nats", directions=("rise",), floor=0.1, is_loss=False, alone=4.0)
 """Log of the softmax's denominator: what z-loss holds near 0 (PaLM). Alone: e^4 = 55 times the
@@ -139,6 +145,7 @@ def observe(
         *((f"grad norm:{name}", log(norm), LAYER_NORM) for name, norm in parts),
         ("grad norm", log(record.grad_norm), GRAD_NORM),
         ("update", _log_ratio(record.update, record.lr_planned), UPDATE),
+        ("attention logit", log_attention(record.attention_logit), ATTENTION_LOGIT),
         ("logsumexp", record.logsumexp, LOGSUMEXP),
         ("loss scale", _log2(record.loss_scale), LOSS_SCALE),
         ("tokens/s", _log_ratio(sum(record.tokens), record.seconds), SPEED),
@@ -181,6 +188,11 @@ def log(value: float | None) -> float | None:
     if math.isnan(value) or value < 0:
         return math.nan
     return math.log(value) if value > 0 else None
+
+
+def log_attention(value: float | None) -> float | None:
+    """Natural logarithm of an attention logit, as if it were `HARMLESS_LOGIT` at least."""
+    return log(value if value is None or math.isnan(value) else max(value, HARMLESS_LOGIT))
 
 
 def _log2(value: float | None) -> float | None:

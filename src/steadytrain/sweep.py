@@ -28,6 +28,7 @@ from steadytrain.judge.votes import BACKED, backed, is_witness
 from steadytrain.signals import (
     ATTENTION_LOGIT,
     GRAD_NORM,
+    HARMLESS_LOGIT,
     LOGSUMEXP,
     LOSS,
     SPEED,
@@ -376,6 +377,7 @@ def _others(steps: Ints, columns: Mapping[str, Masked]) -> list[Lane]:
             continue
         rows = np.flatnonzero(~np.ma.getmaskarray(column))
         values = np.asarray(column)[rows]
+        values = np.maximum(values, HARMLESS_LOGIT) if signal is ATTENTION_LOGIT else values
         if signal is not LOGSUMEXP:
             rows, values = rows[values != 0], _logs(values[values != 0])
         found.append(Lane(name=name, signal=signal, rows=rows, steps=steps[rows], values=values))

@@ -31,6 +31,7 @@ from steadytrain.signals import (
     Observation,
     Signal,
     log,
+    log_attention,
 )
 from steadytrain.stats.sums import inner_domains
 from steadytrain.sweep import follow_track, sweep
@@ -312,7 +313,7 @@ def _observe(
     for name, value, signal in (
         ("grad norm", log(grad_norm), GRAD_NORM),
         ("update", log(update / lr) if update is not None and lr else None, UPDATE),
-        ("attention logit", log(attention_logit), ATTENTION_LOGIT),
+        ("attention logit", log_attention(attention_logit), ATTENTION_LOGIT),
         ("logsumexp", logsumexp, LOGSUMEXP),
         ("tokens/s", log(tokens_per_second), SPEED),
     ):

@@ -70,7 +70,9 @@ def mean_of(ranks, step):
 
 def is_close(found, wanted):
     # Float32 sums of the same few numbers in another order.
-    return all(torch.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(found, wanted, strict=True))
+    return all(
+        torch.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(found, wanted, strict=True)
+    )
 
 
 def equal(found, wanted):

@@ -21,6 +21,7 @@ from steadytrain.judge.evidence import (
     data_words,
     direction_words,
     is_higher,
+    logit_words,
     remade_words,
     state_words,
     text_words,
@@ -149,6 +150,7 @@ def _logit_growth(evidence: Evidence) -> Cause | None:
         evidence=(
             f"the {name} left its band upward, and nothing in the loss holds it back without a "
             "z-loss" if name == "logsumexp" else f"the {name} left its band upward",
+            *logit_words(evidence.examined),
             *direction_words(evidence),
             *remade_words(evidence.examined),
         ),

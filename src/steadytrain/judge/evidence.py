@@ -14,6 +14,10 @@ LR_TOLERANCE = 1.05
 """A learning rate that is used differs from its plan by rounding at most. Source: guess."""
 
 
+AT_CAP = 0.05
+"""Share of the tokens whose largest logit is at the largest of all, from which a soft cap of the
+model is saturated. Source: guess; without a cap it is below a thousandth in the lab."""
+
 LR_JUMP = 2.5
 """No schedule raises the learning rate so much from one step to the next after the second step of
 a warm-up, which doubles it. What lowers it does no harm."""
@@ -133,3 +137,21 @@ def remade_words(seen: BatchExamined | None) -> tuple[str, ...]:
     if seen.differs_at is None:
         return (f"{steps} came out as recorded: no memory and no link changed anything",)
     return (f"{steps} have another {seen.differs_in} from step {seen.differs_at} on",)
+
+
+def logit_words(seen: BatchExamined | None) -> tuple[str, ...]:
+    """How large the output logits are, and what a soft cap on them would cost."""
+    if seen is None or seen.logit_max is None:
+        return ()
+    now = "" if seen.control_now is None else f", without one {seen.control_now:.3f}"
+    capped = ", ".join(f"at {cap:g} {loss:.3f}" for cap, loss in seen.capped_loss)
+    words = [
+        f"the largest output logit of a batch from before the onset is {seen.logit_max:.3g}; with "
+        f"a soft cap its loss would be {capped}{now}"
+    ]
+    if seen.logits_at_cap is not None and seen.logits_at_cap > AT_CAP:
+        words.append(
+            f"{seen.logits_at_cap:.0%} of its tokens have their largest logit at that height: a "
+            "soft cap of the model is saturated, and passes no gradient back"
+        )
+    return tuple(words)

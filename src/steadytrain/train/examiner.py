@@ -28,6 +28,7 @@ from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import REPEATS, Flight, Recorder
 from steadytrain.train.reruns import Reruns
 from steadytrain.train.snapshots import Snapshot, Snapshots
+from steadytrain.train.softcap import GROWING, as_evidence, look_at
 from steadytrain.train.state import TrainingState, local
 
 SUSPECTS = 8
@@ -57,6 +58,7 @@ class Examiner:
 
     Args:
         settings: what remedies asked of a step.
+        clippable: weights that a clip of attention may shrink.
     """
 
     def __init__(
@@ -74,9 +76,11 @@ class Examiner:
         ranks: Ranks,
         clip: float | None,
         settings: Callable[[int], Settings],
+        clippable: Callable[[], Sequence[Tensor]],
     ) -> None:
         self._home = home
         self._settings = settings
+        self._clippable = clippable
         self._model = model
         self._state = state
         self._feed = feed
@@ -101,7 +105,9 @@ class Examiner:
         has_defect = any(self._ranks.gather(any(row[1] for row in read.values())))
         marks = self._look_for_marks(before, step) if before else {}
         rerun = self._rerun(before, healthy, onset, step, is_text=has_defect)
-        gathered = self._ranks.gather((read, sequences, texts, losses, marks, rerun))
+        grows = healthy and GROWING & set(incident.signals)
+        caps = look_at(self._model, self._feed, healthy[-1].draws.tolist()) if grows else None
+        gathered = self._ranks.gather((read, sequences, texts, losses, marks, rerun, caps))
         flagged = {draw: row for part in gathered for draw, row in part[0].items() if row[1]}
         defects = Counter(row[1] for row in flagged.values())
         ranges = from_members(flagged)
@@ -130,6 +136,7 @@ class Examiner:
             **_merge_losses([part[3] for part in gathered]),
             **_merge_marks([part[4] for part in gathered]),
             **_merge_reruns([part[5] for part in gathered]),
+            **as_evidence([part[6] for part in gathered]),
         )
 
     def _look_for_marks(self, before: Snapshot, step: int) -> dict[str, float]:
@@ -138,6 +145,9 @@ class Examiner:
             before,
             self._recorder.between(before.step + 1, step),
             was_reset=any(self._settings(one).resets_moments for one in steps),
+            shrunk=self._clippable()
+            if any(self._settings(one).attention_threshold for one in steps)
+            else (),
         )
 
     def _count_nonfinite(self) -> int:

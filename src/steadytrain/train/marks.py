@@ -1,6 +1,7 @@
 """Marks that damage leaves on weights and moments: what no optimizer step could have done."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -35,12 +36,18 @@ class Marks:
 
     @torch.no_grad()
     def impossible(
-        self, before: Snapshot, flights: list[Flight], *, was_reset: bool
+        self,
+        before: Snapshot,
+        flights: list[Flight],
+        *,
+        was_reset: bool,
+        shrunk: Sequence[Tensor] = (),
     ) -> dict[str, float]:
         """Moves that no step of Adam could have made in these steps since a snapshot.
 
         Args:
             was_reset: a remedy set the moments to zero meanwhile, so their fall is no mark.
+            shrunk: weights that a remedy may have scaled down, so being smaller is none.
 
         A step moves a weight by at most lr * max(1, (1 - beta1) / sqrt(1 - beta2)) (Kingma and Ba
         2015, section 2.1) plus lr * weight decay * |w|; a second moment falls by at most beta2.
@@ -53,6 +60,7 @@ class Marks:
         reach = SLACK * sum(flight.lr for flight in flights)
         decay = reach * float(group.get("weight_decay", 0.0))
         floor = beta2 ** len(flights)
+        may_shrink = {id(one) for one in shrunk}
         weight = moment = 0.0
         lost = flipped = counted = 0
         for name, tensor in self._state.tensors().items():
@@ -62,7 +70,10 @@ class Marks:
             now = local(tensor).detach().float()
             was = local(old).to(now.device).float()
             if name.startswith("model.") and reach > 0:
-                excess = (now - was).abs() / (reach * cap + decay * was.abs())
+                moved = now - was
+                if id(tensor) in may_shrink:  # from anywhere between there and 0
+                    moved = now - now.clamp(was.clamp(max=0.0), was.clamp(min=0.0))
+                excess = moved.abs() / (reach * cap + decay * was.abs())
                 weight = max(weight, _largest(excess))
             elif name.endswith(".exp_avg") and self._clip is not None:
                 # Clipped gradients are at most `clip` long, so a first moment is at most that.

@@ -75,6 +75,7 @@ def record(passed: Pass, reading: Reading) -> StepRecord:
         corrupt=reading.corrupt if passed.defects else (),
         repeated=reading.repeated,
         logsumexp=math.sqrt(reading.z_nll / tokens) if reading.z_nll > 0 else None,
+        attention_logit=reading.attention_logit,
         update=reading.update,
         lr=passed.lr,
         lr_planned=passed.lr_planned,

@@ -182,7 +182,9 @@ class Reruns:
             losses.append(self._backward(part, dial.z_loss, self._feed.accumulate(step)))
         norms = self._update.measure(dial.settings)
         lands = torch.isfinite(norms.total) if committed is None else torch.tensor(committed)
-        self._update.land(norms, dial.settings, lands.to(norms.total.device).float())
+        commit = lands.to(norms.total.device).float()
+        self._update.land(norms, dial.settings, commit)
+        self._update.finish(dial.settings, commit)
         self._optimizer.zero_grad(set_to_none=True)
         return torch.cat(losses).float().cpu(), float(norms.total)
 
@@ -243,7 +245,8 @@ class Reruns:
         for name in hooks:
             setattr(self._optimizer, name, OrderedDict())
         try:
-            yield present
+            with self._update.aside():
+                yield present
         finally:
             for name, hook in hooks.items():
                 setattr(self._optimizer, name, hook)

@@ -37,6 +37,7 @@ from steadytrain.progress import Beacon
 from steadytrain.provenance import Ledger
 from steadytrain.train import gradients
 from steadytrain.train.abilities import can
+from steadytrain.train.attention import AttentionProbe
 from steadytrain.train.beginnings import BranchFrom, begin_life
 from steadytrain.train.deeds import Deeds, due_step
 from steadytrain.train.desk import Desk
@@ -56,6 +57,7 @@ from steadytrain.train.losses import (
 from steadytrain.train.memory import Memory, Order
 from steadytrain.train.panel import Panel
 from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt
+from steadytrain.train.qkclip import QKClip
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight
 from steadytrain.train.records import Pass, flight, record
@@ -67,6 +69,9 @@ from steadytrain.train.tap import Tap, UpdateProbe
 from steadytrain.train.trajectory import Trajectory
 from steadytrain.train.trials import Trials
 from steadytrain.train.update import Update
+
+MOST_MAXIMA = 256
+"""Ranks whose own largest attention logit is told: 2 KB of the one vector of a step."""
 
 
 class Session:
@@ -92,6 +97,7 @@ class Session:
             home, so that `steadytrain show` can print the text of any step.
         provenance: keep 32 bytes for every sequence, in HOME/provenance.
         read_texts: lint the text of every sequence before its update; `order.text` must be quick.
+        watch_attention: follow the largest attention logit, where it can be heard; 0.5 % of a step.
         say: is told each event in one line, on rank 0; written to standard error if None.
         fence: an error inside the judge ends judging, not training. Off in tests.
 
@@ -124,6 +130,7 @@ class Session:
         order_from: str | None = None,
         provenance: bool = True,
         read_texts: bool = True,
+        watch_attention: bool = True,
         say: Callable[[str], None] | None = None,
         fence: bool = True,
     ) -> None:
@@ -154,7 +161,13 @@ class Session:
         self._device = self._parameters[0].device
         self._dials = Dials(optimizer, schedule, z_loss=z_loss)
         self._gate = Gate(optimizer, self._device)
-        self._making = Update(model, optimizer, self._gate, clip=clip)
+        self._attention = AttentionProbe(model) if watch_attention else None
+        qk_clip = (
+            None
+            if self._attention is None
+            else QKClip(self._attention, self._ranks, say=lambda words: self._say(words))
+        )
+        self._making = Update(model, optimizer, self._gate, clip=clip, attention=qk_clip)
         self._training_state = TrainingState(model, optimizer, extras=self._making.learned)
         self._restores = Restores(
             model, optimizer, self._training_state, feed, self._dials, self._ranks,
@@ -171,7 +184,11 @@ class Session:
             keep=keep,
             restores=self._restores,
         )
-        self._tap = Tap(domains=len(feed.domains), device=self._device)
+        self._tap = Tap(
+            domains=len(feed.domains),
+            device=self._device,
+            maxima=min(self._ranks.world, MOST_MAXIMA) if watch_attention else 0,
+        )
         self._probe = UpdateProbe(self._parameters)
         proofreader = Proofreader(feed.order, together=min(size for _, size in feed.ramp))
         self._proofreader = proofreader if read_texts else None
@@ -206,6 +223,7 @@ class Session:
             ranks=self._ranks,
             clip=clip,
             settings=lambda step: self._deeds.orders.at(step),
+            clippable=self._making.clippable,
         )
         self._deeds = Deeds(
             self._trajectory,
@@ -366,6 +384,8 @@ class Session:
         self._called = self._memory.take_orders() if self._memory else []
         readings = self._read_texts()
         digests = tuple(one for batch in self._micro_batches for one in batch.digests)
+        if self._attention is not None:
+            self._tap.hear(self._ranks.rank, self._attention.largest(self._device))
         vector = self._tap.call(
             corrupt=count_corrupt(readings, len(self._feed.domains)),
             repeated=self._trajectory.recorder.count_repeats(number, digests),
@@ -384,6 +404,7 @@ class Session:
         self._making.land(norms, settings, commit)
         self._note_optimizer(number, settings)
         update = self._probe.measure()
+        self._making.finish(settings, commit)
         self._optimizer.zero_grad(set_to_none=True)
         self._tap.push(
             number,
@@ -474,6 +495,7 @@ class Session:
         """Throw the update under way out; the iterator draws it again."""
         self._optimizer.zero_grad(set_to_none=True)
         self._tap.begin()
+        self._making.drop()
         self._is_rewound = True
 
     def _settle(self) -> bool:

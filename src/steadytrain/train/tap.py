@@ -30,6 +30,7 @@ class Reading:
         repeated: sequences that stood in the steps before.
         z_nll: sum of logsumexp^2 over all tokens; 0 where it is not known.
         layer_norms: gradient norm of each group of layers.
+        attention_logit: the largest that any rank heard; None if none did.
         losses: mean loss of this rank's sequences, in the order of its draws.
         called: orders that rank 0 holds ready.
     """
@@ -44,21 +45,29 @@ class Reading:
     grad_limit: float
     grad_norm: float
     layer_norms: tuple[float, ...]
+    attention_logit: float | None
     update: float
     committed: bool
     losses: np.ndarray
 
 
 class Tap:
-    """Collects an update's sums on the device and hands them over a step later."""
+    """Collects an update's sums on the device and hands them over a step later.
 
-    def __init__(self, *, domains: int, device: torch.device) -> None:
+    Args:
+        maxima: ranks whose largest attention logit travels along, the first ones of all. The vector
+            is added up, so each of them has a place of its own, where the others add nothing.
+    """
+
+    def __init__(self, *, domains: int, device: torch.device, maxima: int = 0) -> None:
         self._domains = domains
         self._device = device
-        # The layout of the one vector that ranks add up: sums, corrupt and repeated sequences,
-        # z-loss, and three words that rank 0 alone fills.
+        # The layout of the one vector that ranks add up: sums, each rank's maximum, corrupt and
+        # repeated sequences, z-loss, and three words that rank 0 alone fills.
         self._sums = domains * NUM_SUMS
-        self._size = self._sums + domains + 5
+        self._maxima = maxima
+        self._words = self._sums + maxima
+        self._size = self._words + domains + 5
         self._vector = torch.zeros(self._size, dtype=torch.float64, device=device)
         self._losses: list[Tensor] = []
         self._waiting: tuple[int, Tensor, Tensor, torch.cuda.Event | None] | None = None
@@ -73,6 +82,11 @@ class Tap:
         self._vector[: self._sums] += sums_K5.flatten()
         self._vector[-4] += z_nll.double()
         self._losses.append(mean_B)
+
+    def hear(self, rank: int, largest: Tensor) -> None:
+        """Put this rank's largest attention logit, a scalar, into the vector."""
+        if rank < self._maxima:
+            self._vector[self._sums + rank] = largest
 
     def call(
         self,
@@ -89,7 +103,7 @@ class Tap:
         if self._device.type == "cuda":
             words = words.pin_memory()
         words = words.to(self._device, non_blocking=True)
-        self._vector[self._sums : -4] = words[:-3]
+        self._vector[self._words : -4] = words[:-3]
         self._vector[-3:] = words[-3:]
         return self._vector
 
@@ -131,10 +145,11 @@ class Tap:
             event.synchronize()
         numbers = whole.numpy()
         vector, layers = numbers[: self._size], numbers[self._size : -3]
+        largest = float(vector[self._sums : self._words].max(initial=-np.inf))  # keeps a NaN
         return Reading(
             step=step,
             sums=vector[: self._sums].reshape(self._domains, NUM_SUMS),
-            corrupt=tuple(int(one) for one in vector[self._sums : -5]),
+            corrupt=tuple(int(one) for one in vector[self._words : -5]),
             repeated=int(vector[-5]),
             z_nll=float(vector[-4]),
             called=int(vector[-3]),
@@ -142,6 +157,7 @@ class Tap:
             grad_limit=float(vector[-1]),
             grad_norm=float(numbers[-3]),
             layer_norms=tuple(layers.tolist()),
+            attention_logit=None if largest == -np.inf else largest,
             update=float(numbers[-2]),
             committed=bool(numbers[-1] == 1.0),
             losses=losses.numpy(),

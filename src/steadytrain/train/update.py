@@ -1,10 +1,13 @@
 """One update between backward and landing: the same way for a step and for a step made again.
 
-    leave ranks out of the average -> shrink shallow gradients -> norms -> gate's decision
-    -> clip -> reset moments -> optimizer -> limit -> learn
+    leave ranks out of the average -> shrink shallow gradients -> norms -> gate's decision -> clip
+    -> reset moments -> optimizer -> limit -> learn -> clip attention
 
 What the gate and the record see are norms before clipping. Nothing here waits for the device.
 """
+
+import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +18,7 @@ from steadytrain.train.clipping import Thresholds
 from steadytrain.train.gate import Gate
 from steadytrain.train.gradients import LayerNorms, Norms, Shrinker
 from steadytrain.train.hands import Settings
+from steadytrain.train.qkclip import QKClip, reason_not
 
 
 class Update:
@@ -24,6 +28,7 @@ class Update:
 
     Args:
         clip: the run's own limit of the global norm, None for none. [L2]
+        attention: clips attention by what was heard in the forward; None if nobody listens.
 
     Attributes:
         learned: live tensors of the running thresholds, for the run's state.
@@ -37,11 +42,16 @@ class Update:
         gate: Gate,
         *,
         clip: float | None,
+        attention: QKClip | None = None,
     ) -> None:
         self.average = Average(model)
         self._optimizer = optimizer
         self._gate = gate
         self._own_limit = clip
+        self._attention = attention
+        self._reason_deaf: str | None = "attention is not listened to. Write watch_attention=True."
+        if attention is not None:
+            self._reason_deaf = reason_not(model)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._norms = LayerNorms(model)
         self._shrinker = Shrinker(model)
@@ -51,8 +61,8 @@ class Update:
 
     def refused(self) -> dict[str, str]:
         """Name of each action that cannot be carried out here -> why."""
-        reason = self.average.reason_not()
-        return {} if reason is None else {"ExcludeRank": reason}
+        reasons = {"ExcludeRank": self.average.reason_not(), "ClipAttention": self._reason_deaf}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
 
     def prepare(self, settings: Settings) -> None:
         """Before the backward passes of an update."""
@@ -91,6 +101,25 @@ class Update:
         if before is not None:
             self._limiter.limit(before)
         self._thresholds.learn(norms.total, landed_P, limit=limit, landed=commit)
+
+    def finish(self, settings: Settings, commit: Tensor) -> None:
+        """After `land`, when the size of the optimizer's step was measured: clip attention."""
+        if self._attention is not None:
+            self._attention.after_step(settings.attention_threshold, commit)
+            self._attention.begin()
+
+    def drop(self) -> None:
+        """Forget what was heard for an update that will not be made."""
+        if self._attention is not None:
+            self._attention.begin()
+
+    def aside(self) -> contextlib.AbstractContextManager[None]:
+        """Updates made in here leave what was heard for the one under way alone."""
+        return contextlib.nullcontext() if self._attention is None else self._attention.aside()
+
+    def clippable(self) -> Sequence[Tensor]:
+        """Weights that a clip of attention may shrink."""
+        return () if self._attention is None else self._attention.weights()
 
     def _clip(self, norm: Tensor, limit: Tensor | None = None) -> Tensor | float:
         """Clip to the run's own limit and another one; returns the factor."""
