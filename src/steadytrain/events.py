@@ -593,7 +593,7 @@ class GiveUp(Judgment, frozen=True):
 
 
 class RemedyDone(Deed, frozen=True):
-    """A remedy was carried out, or `failed`; `step`: the last one kept, `restored_step`: loaded."""
+    """A remedy was carried out; `step` is the last step kept, `restored_step` the state loaded."""
 
     remedy: str
     attempt: int
@@ -601,7 +601,6 @@ class RemedyDone(Deed, frozen=True):
     restored_step: int | None = None
     source: str | None = None
     seconds: float | None = None
-    failed: str | None = None
 
 
 KINDS: tuple[type[Event], ...] = (

@@ -342,7 +342,6 @@ class Answer:
         self.is_concluded = True
         if isinstance(event, RemedyDone) and event.remedy == self.waits_for:
             self.waits_for = None
-            self.is_declined |= event.failed is not None
             return True
         if isinstance(event, RunEnded):
             self.waits_for = None

@@ -114,7 +114,7 @@ class Standing:
             case Remedy():
                 self._withdraw(event.incident)
                 self._give(event)
-            case RemedyDone(failed=None):
+            case RemedyDone():
                 self.done.add(event.remedy)
             case RemedyDone():
                 self._actions = [one for one in self._actions if one[0] != event.remedy]

@@ -80,8 +80,6 @@ def _english(event: Event) -> str | None:
             )
         case RunBranched():
             return f"step {event.step}: branched from {event.run}, {event.checkpoint}"
-        case RemedyDone(failed=str()):
-            return f"step {event.step}: {event.remedy} could not be carried out: {event.failed}"
         case RemedyDone():
             where = f", from the {event.source} of step {event.restored_step}"
             back = where if event.restored_step is not None else ""
@@ -161,8 +159,6 @@ def _chinese(event: Event) -> str | None:
             )
         case RunBranched():
             return f"第 {event.step} 步：自 {event.run} 的 {event.checkpoint} 分出"
-        case RemedyDone(failed=str()):
-            return f"第 {event.step} 步：{event.remedy} 未能执行：{event.failed}"
         case RemedyDone():
             origin = f"，恢复自第 {event.restored_step} 步的{event.source}"
             back = origin if event.restored_step is not None else ""

@@ -269,13 +269,6 @@ class TestClimbing:
         (remedy,) = _of(_fall_ill(_court(), full_rate=6.0, half_rate=2.6), Remedy)
         assert [type(one) for one in remedy.plan] == [RollBack, ScaleLearningRate]
 
-    def test_what_could_not_be_done_gives_way_to_the_next_rung(self):
-        court = _court()
-        (first,) = _of(_fall_ill(court), Remedy)
-        told = court.tell(RemedyDone(remedy=first.id, attempt=1, step=0, failed="no state so old"))
-        (second,) = _of(told, Remedy)
-        assert second.rung == first.rung + 1
-
     def test_a_restored_state_that_is_not_as_recorded_is_told(self):
         event = RestoreVerified(
             attempt=2,

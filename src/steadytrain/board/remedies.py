@@ -13,14 +13,14 @@ WORDS = {
         "outcome": "outcome", "loss": "loss before / highest / after",
         "panel": "panel perplexity before / after", "proposed": "proposed",
         "back": "state of step {step}, from the {source}", "at": "before step {step}",
-        "pending": "not yet", "failed": "could not be: {why}", "tried": "Tried before it",
+        "pending": "not yet", "tried": "Tried before it",
         "losses": "losses of its updates", "control": "control loss",
     },
     "zh": {
         "title": "处置经过", "plan": "方案", "why": "理由", "deed": "执行情况",
         "outcome": "结果", "loss": "损失：之前 / 最高 / 之后", "panel": "样本困惑度：之前 / 之后",
         "proposed": "仅提议", "back": "第 {step} 步的状态，来自{source}", "at": "第 {step} 步之前",
-        "pending": "尚未执行", "failed": "未能执行：{why}", "tried": "此前的试验",
+        "pending": "尚未执行", "tried": "此前的试验",
         "losses": "各步损失", "control": "对照损失",
     },
 }  # fmt: skip
@@ -73,8 +73,6 @@ def remedy_table(events: Sequence[Event], incident: str, domains: Sequence[str],
 def _deed(remedy: Remedy, deed: RemedyDone | None, words: dict[str, str]) -> str:
     if deed is None:
         return words["pending"]
-    if deed.failed is not None:
-        return words["failed"].format(why=deed.failed)
     if deed.restored_step is not None:
         return words["back"].format(step=deed.restored_step, source=deed.source)
     return words["at"].format(step=remedy.due)

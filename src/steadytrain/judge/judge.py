@@ -114,7 +114,8 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             case TrialDone():
                 return self.treatment.try_out(state, event)
             case RemedyDone():
-                return self._done(state, event)
+                state = self.treatment.done(state, event, self.detector)
+                return self._label(state), ()
             case PanelRecord():
                 return self.treatment.look(state, event)
             case PersonSaid():
@@ -232,10 +233,6 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if state.case.phase != "examining":
             return state, ()
         return self.treatment.conclude(state, event)
-
-    def _done(self, state: State, event: RemedyDone) -> Conclusion:
-        state, judgments = self.treatment.done(state, event, self.detector)
-        return self._label(state), judgments
 
     def _hear(self, state: State, said: PersonSaid) -> Conclusion:
         """A person's word. What cannot be done is answered, and changes nothing."""

@@ -145,23 +145,18 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         why = f"{last.why}; none of {len(done.trials)} worked in a trial, this is the strongest"
         return self._take(state, msgspec.structs.replace(last, why=why))
 
-    def done(self, state: State, deed: RemedyDone, detector: Detector) -> Conclusion:
-        """A remedy was carried out, or could not be."""
+    def done(self, state: State, deed: RemedyDone, detector: Detector) -> State:
+        """A remedy was carried out."""
         case = state.case
         if case is None or case.remedy != deed.remedy:
-            return state, ()
-        if deed.failed is not None:
-            state = amend(
-                state, history=settled(state.history, deed.remedy, "failed"), plan_rolls_back=None
-            )
-            return self._choose(state, case.cause or "")
+            return state
         if case.phase == "treating":
             state = amend_case(
                 state, case, phase="verifying", healed_after=deed.step, good_steps=0, good_sum=0.0
             )
         back = state.plan_rolls_back
         if back is None:
-            return state, ()
+            return state
         restored = back if deed.restored_step is None else deed.restored_step
         lost = max(0, state.step - restored)
         state = rewind(state, back, detector)
@@ -170,7 +165,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             num_rollbacks=state.num_rollbacks + 1,
             steps_lost=state.steps_lost + lost,
             plan_rolls_back=None,
-        ), ()
+        )
 
     def accept(self, state: State) -> Conclusion:
         """A person agrees to what is proposed."""
