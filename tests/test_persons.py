@@ -268,15 +268,12 @@ class TestStanding:
             ("remedy-1", "SkipDraws"),
         ]
 
-    def test_what_was_cancelled_or_failed_is_not_in_force(self):
+    def test_what_was_cancelled_is_not_in_force(self):
         first = given("remedy-1", (ac.ScaleEpsilon(factor=0.1, from_step=0),))
         cancel = given("remedy-2", (ac.Cancel(remedy="remedy-1", from_step=30),))
         assert self.holds(first) == [("remedy-1", "ScaleEpsilon")]
         assert self.holds(first, cancel) == []
         assert self.holds(first, cancel, given("remedy-3", (ac.RollBack(to_step=9),))) == []
-        assert (
-            self.holds(first, ev.RemedyDone(remedy="remedy-1", attempt=1, step=0, failed="x")) == []
-        )
 
     def test_a_branch_brings_its_remedies(self):
         old = given("old:remedy-1", (ac.ScaleEpsilon(factor=0.1, from_step=0),))
@@ -333,12 +330,9 @@ class TestAnswer:
         answer.hears(record(51, (2.0, 2.5)))
         assert answer.is_complete
 
-    def test_what_the_judge_declines_or_hands_fail_at_is_told_apart(self):
+    def test_what_the_judge_declines_is_told_apart(self):
         no = ev.Advice(topic="order", text="no")
         assert self.hear(said("order", id="w"), no, record(51, (2.0, 2.5)))[0].is_declined
-        failed = ev.RemedyDone(remedy="remedy-5", attempt=1, step=51, failed="no state")
-        told = (said("order", id="w"), given("remedy-5", PLAN), failed)
-        assert self.hear(*told)[0].is_declined
 
 
 def test_following_begins_after_what_stands_there(tmp_path):

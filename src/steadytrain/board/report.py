@@ -13,6 +13,7 @@ from steadytrain import journal
 from steadytrain.board.charts import Flag, Line, chart
 from steadytrain.board.page import PAGE, WORDS
 from steadytrain.board.persons import persons_section
+from steadytrain.board.remedies import remedy_table
 from steadytrain.board.series import Run, collect
 from steadytrain.errors import JournalError
 from steadytrain.events import (
@@ -271,6 +272,7 @@ def _story(
             parts.append(_causes(event, lang))
         parts.append("</li>")
     parts.append("</ol>")
+    parts.append(remedy_table(events, incident.id, began.domains, lang))
     parts += [_evidence(home, one, began, words) for one in examined]
     return "".join([*parts, "</section>"])
 

@@ -16,6 +16,7 @@ from steadytrain.actions import (
     ScaleShallowGradients,
     SetClipping,
     SetZLoss,
+    SkipDraws,
     roll_back_step,
 )
 from steadytrain.causes import INSTABILITY, LOGIT_GROWTH, SHALLOW_GRADIENTS
@@ -25,7 +26,7 @@ from steadytrain.judge.rungs import Place
 from steadytrain.judge.seen import farness, layer_ratios, lr_jump, mixture_of
 from steadytrain.judge.state import LAG, Case, State, Tried
 from steadytrain.ramps import value_at
-from steadytrain.ranges import Ranges, overlaps
+from steadytrain.ranges import Ranges, merge, overlaps
 
 STATE_CAUSES = (INSTABILITY, SHALLOW_GRADIENTS, LOGIT_GROWTH)
 """Causes in the model's own state: they come back when a remedy wears off."""
@@ -120,6 +121,9 @@ def tried_of(state: State, case: Case, offered: Proposal, result: str) -> Tried:
         onset=case.onset,
         result=result,
         window=_window(state, case),
+        left_out=merge(
+            one for act in offered.plan if isinstance(act, SkipDraws) for one in act.ranges
+        ),
         began=min(begins, default=None),
         lr_factor=math.prod(factors),
     )
@@ -144,8 +148,11 @@ def in_place_of(state: State, case: Case, plan: tuple[Plan, ...]) -> tuple[Plan,
         back = min(one.began for one in replaced if one.began is not None)
         plan = (RollBack(to_step=back), *plan)
     from_step = back if back is not None else state.step + LAG - 1
+    # Only settings are taken back: what was left out may have been part of the trouble.
+    out = merge(one for tried in replaced for one in tried.left_out)
     return (
         *plan,
+        *((SkipDraws(ranges=out, from_step=from_step),) if out else ()),
         *(Cancel(remedy=one.remedy, from_step=from_step) for one in replaced),
     )
 

@@ -68,9 +68,10 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         onset, window: the place: first affected step, and the draws of the affected steps.
+        left_out: draws that its plan skipped.
         began: settings of its plan hold after this step; None if it set nothing.
         lr_factor: what it multiplied the learning rate by.
-        result: pending, cured, not cured, worse, refused, or stood aside for another plan.
+        result: pending, cured, not cured, worse or refused.
     """
 
     incident: str
@@ -80,6 +81,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     onset: int
     result: str
     window: tuple[tuple[int, int], ...] = ()
+    left_out: tuple[tuple[int, int], ...] = ()
     began: int | None = None
     lr_factor: float = 1.0
 
