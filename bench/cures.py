@@ -60,6 +60,11 @@ FIRST, SPREAD = 16, 32
 
 BATCH = 32
 
+HEADER = (
+    "                runs healthy  alone   lost steps       lost  left out  acts   panel, worst domain\n"
+    "                                    mean  most   over 5 %     draws  mean    median    worst"
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:
@@ -138,6 +143,8 @@ def in_parallel(frame: Frame, cells: Sequence[Cell], *, jobs: int) -> Iterable[R
 
 def _run(frame: Frame, cell: Cell, folder: Path) -> Row:
     """A cell in this process, or in two of its own."""
+    if cell.policy == BEFORE and (folder / "row.json").exists():
+        return {}  # of an earlier bench in the same folder
     forks.empty(folder)
     if cell.world == 1:
         _work(frame, cell)
@@ -225,25 +232,18 @@ def say(rows: Sequence[Row]) -> None:
     reference = {
         row["seed"]: row["nll"] for row in rows if (row["run"], row["policy"]) == (CALM, "no guard")
     }
-    rows = [_judged(row, reference[row["seed"]]) for row in rows if row["seed"] in reference]
+    rows = [judged(row, reference[row["seed"]]) for row in rows if row["seed"] in reference]
     policies = [name for name in NAMES if any(row["policy"] == name for row in rows)]
-    print(
-        f"\n{'':14}"
-        + "  runs healthy  alone   lost steps       lost  left out  acts   panel, worst domain"
-    )
-    print(
-        f"{'':14}"
-        + "                      mean  most   over 5 %     draws  mean    median    worst"
-    )
+    print(f"\n{HEADER}")
     for name in policies:
         mine = [row for row in rows if row["policy"] == name and row["run"] != CALM]
         if mine:
-            print(f"{name:14}" + _summary(mine))
+            print(f"{name:14}" + summary(mine))
     print("\nwithout a fault")
     for name in policies:
         mine = [row for row in rows if row["policy"] == name and row["run"] == CALM]
         if mine:
-            print(f"{name:14}" + _summary(mine))
+            print(f"{name:14}" + summary(mine))
     print("\nhealthy of runs" + "".join(f"{name:>14}" for name in policies))
     for run in RUNS:
         cells = []
@@ -258,7 +258,7 @@ def say(rows: Sequence[Row]) -> None:
             print("  not healthy alone:", json.dumps(row))
 
 
-def _judged(row: Row, reference: Sequence[float]) -> Row:
+def judged(row: Row, reference: Sequence[float]) -> Row:
     """The row with what its end says: healthy or not, by how much off, what was lost."""
     change = math.inf
     if row["nll"] is not None and all(math.isfinite(one) for one in row["nll"]):
@@ -271,7 +271,7 @@ def _judged(row: Row, reference: Sequence[float]) -> Row:
     }
 
 
-def _summary(rows: Sequence[Row]) -> str:
+def summary(rows: Sequence[Row]) -> str:
     lost = [row["lost"] for row in rows]
     changes = [row["change"] for row in rows]
     healthy = sum(row["healthy"] for row in rows)

@@ -55,14 +55,14 @@ class TestOptions:
         found = given(
             "--steps", "9", "--seed", "3", "--peak", "0.1", "--schedule", "cosine", "--z-loss",
             "1e-4", "--ramp", "5:2,8:4", "--mixture", "1,1,1@0;2,1,1@4", "--qk-norm", "--softcap",
-            "30", "--width", "32", "--layers", "2", "--heads", "4", "--device", "cuda", "--threads",
+            "30", "--embed-shrink", "0.5", "--width", "32", "--layers", "2", "--heads", "4", "--device", "cuda", "--threads",
             "2", "--batch-size", "8",
         )  # fmt: skip
         assert found == Settings(
             home="home", steps=9, seed=3, peak=0.1, schedule="cosine", z_loss=1e-4,
             ramp=((0, 1), (5, 2), (8, 4)), mixture=parse_mixture("1,1,1@0;2,1,1@4"), device="cuda",
             threads=2, batch_size=8,
-            config=Config(width=32, layers=2, heads=4, qk_norm=True, softcap=30.0),
+            config=Config(width=32, layers=2, heads=4, qk_norm=True, softcap=30.0, embed_shrink=0.5),
         )  # fmt: skip
 
     def test_a_ramp_may_begin_with_more_than_one(self):
