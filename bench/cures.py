@@ -131,12 +131,14 @@ def in_parallel(frame: Frame, cells: Sequence[Cell], *, jobs: int) -> Iterable[R
     ]
     for seed in {cell.seed for cell in cells}:
         _corpus(seed)  # read before forking
+    broken = set()
     for part in (before, cells):
-        work = partial(_run, frame)
-        for cell, found in forks.run_all(work, part, folder=partial(_folder, frame), jobs=jobs):
+        left = [cell for cell in part if (cell.seed, cell.world) not in broken]
+        run, place = partial(_run, frame), partial(_folder, frame)
+        for cell, found in forks.run_all(run, left, folder=place, jobs=jobs):
             if part is before and "error" in found:
-                raise SystemExit(f"what seed {cell.seed} begins with failed: {found['error']}")
-            if part is cells:
+                broken.add((cell.seed, cell.world))
+            if part is cells or "error" in found:
                 own = {"run": cell.run, "seed": cell.seed, "policy": cell.policy}
                 yield own | _plain(frame) | found
 
