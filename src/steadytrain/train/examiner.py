@@ -156,8 +156,7 @@ class Examiner:
         return sum(counts) if self._state.is_sharded else max(counts)
 
     def _below_epsilon(self) -> float | None:
-        parts = self._ranks.gather(self._marks.below_epsilon())
-        low, counted = sum(part[0] for part in parts), sum(part[1] for part in parts)
+        low, counted = np.sum(self._ranks.gather(self._marks.below_epsilon()), axis=0).tolist()
         return float(low / counted) if counted else None
 
     def _rerun(
