@@ -313,11 +313,10 @@ class RestoreVerified(Fact, frozen=True):
 
 
 class RunBranched(Fact, frozen=True):
-    """This run began from a checkpoint of another one.
+    """This run began from a checkpoint of another one, with the `remedies` in force there.
 
     Attributes:
-        step, draw: the last update in it, and the position in the data order after it.
-        updates: committed until then; `remedies`: in force there, and here as well.
+        step, draw, updates: last update in it, position in the data, updates committed.
     """
 
     run: str

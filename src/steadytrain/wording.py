@@ -70,6 +70,8 @@ def _english(event: Event) -> str | None:
         case TrialDone():
             tried = [f"{plan_words(one.plan, 'en')}: {_trial(one)}" for one in event.trials]
             return f"step {event.step}: tried: {'; '.join(tried)}"
+        case RestoreVerified(source="rehearsal") | RestoreVerified(taken=True):
+            return None  # said by the advice that follows, if there is something to say
         case RestoreVerified(differences=()):
             what = ", ".join(event.checked)
             return f"step {event.step}: the {event.source} restored is as on record ({what})"
@@ -149,6 +151,8 @@ def _chinese(event: Event) -> str | None:
         case TrialDone():
             tried = [f"{plan_words(one.plan, 'zh')}：{_trial(one)}" for one in event.trials]
             return f"第 {event.step} 步：试验结果：{'；'.join(tried)}"
+        case RestoreVerified(source="rehearsal") | RestoreVerified(taken=True):
+            return None
         case RestoreVerified(differences=()):
             what = "、".join(event.checked)
             return f"第 {event.step} 步：从 {event.source} 恢复的状态与记录一致（{what}）"

@@ -1,24 +1,29 @@
 """Ranks left out of the average of gradients: the update is the mean of the others' gradients."""
 
 import json
+import math
 import multiprocessing
 import os
 import socket
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
+from steadytrain import journal
+from steadytrain.actions import ExcludeRank
+from steadytrain.events import PersonSaid, Remedy, RemedyDone, StepRecord
+from steadytrain.train import Ranks
 from steadytrain.train.average import Average
+from tests import rig
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["torch", "steadytrain.train"])
+_server.set_forkserver_preload(["tests.rig"])
 
 
 def _one_rank(rank, world, port, out, experiment):
-    import torch.distributed as dist
-
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
@@ -156,3 +161,77 @@ def test_it_is_refused_in_words_where_it_cannot_be_done(tmp_path):
 
 def test_one_rank_has_nobody_to_leave_out():
     assert "one rank only" in Average(bare()).reason_not()
+
+
+def _train_with_noise(rank, world, port, home, out, noise_after, stop_at):
+    """Rank 1 is left out after update 24, by a person's order; from some update on it is noisy."""
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    model, optimizer, guarded = rig.session(home, steps=40, ranks=Ranks.join())
+    is_noisy = [False]
+    if rank == 1:
+        for parameter in model.parameters():
+            parameter.register_hook(
+                lambda grad: grad + torch.full_like(grad, math.nan) if is_noisy[0] else grad
+            )
+    with guarded as run:
+        for batch in run:
+            if run.step_number == 22 and rank == 0:
+                order = (ExcludeRank(rank=1, from_step=24),)
+                run._memory.tell(PersonSaid(id="1", who="ada", verb="order", step=22, plan=order))
+            is_noisy[0] = run.step_number >= noise_after
+            run.backward(model(batch.tokens_BT), batch)
+            run.step()
+            if run.step_number == stop_at:
+                break
+    (out / f"{home.name}-{rank}.json").write_text(json.dumps(rig.digest(model, optimizer)))
+    dist.destroy_process_group()
+
+
+def train(tmp_path, name, *, noise_after=1000, stop_at=None):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    lives = [
+        _server.Process(
+            target=_train_with_noise,
+            args=(rank, 2, port, tmp_path / name, tmp_path, noise_after, stop_at),
+        )
+        for rank in range(2)
+    ]
+    for life in lives:
+        life.start()
+    for life in lives:
+        life.join(180)
+        assert life.exitcode == 0
+    first, second = (json.loads((tmp_path / f"{name}-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    return first
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quiet")
+    return folder / "run", train(folder, "run")
+
+
+class TestInARun:
+    def test_nothing_that_the_rank_computes_reaches_the_weights(self, quiet, tmp_path):
+        # Even NaN: from update 25 on, which is the first one without it.
+        assert train(tmp_path, "run", noise_after=24) == quiet[1]
+
+    def test_its_losses_stay_on_record(self, quiet):
+        records = [one for one in journal.read(quiet[0]) if isinstance(one, StepRecord)]
+        assert {sum(one.sequences) for one in records} == {rig.BATCH}
+
+    def test_the_order_was_carried_out_before_its_first_update(self, quiet):
+        found = list(journal.read(quiet[0]))
+        (remedy,) = [one for one in found if isinstance(one, Remedy)]
+        (deed,) = [one for one in found if isinstance(one, RemedyDone)]
+        assert remedy.plan == (ExcludeRank(rank=1, from_step=24),)
+        assert deed.step <= 24
+
+    def test_a_restart_goes_on_exactly(self, quiet, tmp_path):
+        train(tmp_path, "run", stop_at=33)
+        assert train(tmp_path, "run") == quiet[1]

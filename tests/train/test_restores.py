@@ -22,7 +22,7 @@ from steadytrain.train.snapshots import Snapshots
 from tests import rig
 
 GARBLED = range(40 * rig.BATCH, 43 * rig.BATCH)
-ALL = ("rng", "draw", "lr", "epsilon", "betas", "betas", "step count", "loss")
+ALL = ("rng", "draw", "lr", "epsilon", "betas", "step count", "loss")
 
 
 def of(home, kind):

@@ -88,7 +88,7 @@ class Examiner:
         self._recorder = recorder
         self._snapshots = snapshots
         self._reruns = reruns
-        self._marks = Marks(state, optimizer, clip=clip)
+        self._marks = Marks(state, optimizer, ranks, clip=clip)
         self._ranks = ranks
 
     def examine(self, incident: Incident, *, attempt: int, step: int) -> BatchExamined:
@@ -124,8 +124,8 @@ class Examiner:
             sources=self._commonest_sources(flagged),
             scanned=len({draw for part in gathered for draw in part[0]}),
             before_step=before.step if before is not None else None,
-            nonfinite_weights=self._count_nonfinite(),
-            below_epsilon=self._below_epsilon(),
+            nonfinite_weights=self._marks.count_nonfinite(),
+            below_epsilon=self._marks.below_epsilon(),
             repeated=_repeated_share(affected, self._recorder.between(onset - REPEATS, step)),
             repeated_before=_repeated_share(
                 healthy[-8:], self._recorder.between(onset - REPEATS, onset - 1)
@@ -149,16 +149,6 @@ class Examiner:
             if any(self._settings(one).attention_threshold for one in steps)
             else (),
         )
-
-    def _count_nonfinite(self) -> int:
-        """Over all ranks, where each holds a part of the weights."""
-        counts = self._ranks.gather(self._marks.count_nonfinite())
-        return sum(counts) if self._state.is_sharded else max(counts)
-
-    def _below_epsilon(self) -> float | None:
-        parts = self._ranks.gather(self._marks.below_epsilon())
-        low, counted = sum(part[0] for part in parts), sum(part[1] for part in parts)
-        return float(low / counted) if counted else None
 
     def _rerun(
         self,

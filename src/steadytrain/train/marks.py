@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight
 from steadytrain.train.snapshots import Snapshot
 from steadytrain.train.state import TrainingState, local
@@ -21,17 +22,23 @@ TINY = 1e-30
 
 
 class Marks:
-    """Looks at this rank's part of the state.
+    """Looks at this rank's part of the state. Every method: every rank, same order.
 
     Args:
         clip: global gradient norm limit, None for none. [L2]
     """
 
     def __init__(
-        self, state: TrainingState, optimizer: torch.optim.Optimizer, *, clip: float | None
+        self,
+        state: TrainingState,
+        optimizer: torch.optim.Optimizer,
+        ranks: Ranks,
+        *,
+        clip: float | None,
     ) -> None:
         self._state = state
         self._optimizer = optimizer
+        self._ranks = ranks
         self._clip = clip
 
     @torch.no_grad()
@@ -95,23 +102,27 @@ class Marks:
         }
 
     def count_nonfinite(self) -> int:
-        """Weights that are NaN or infinite, on this rank."""
+        """Weights that are NaN or infinite, over all ranks where each holds a part of them."""
         tensors = [local(v) for k, v in self._state.tensors().items() if k.startswith("model.")]
-        return int(sum((~torch.isfinite(t)).sum().item() for t in tensors if t.is_floating_point()))
+        mine = sum((~torch.isfinite(t)).sum().item() for t in tensors if t.is_floating_point())
+        counts = self._ranks.gather(int(mine))
+        return sum(counts) if self._state.is_sharded else max(counts)
 
     @torch.no_grad()
-    def below_epsilon(self) -> tuple[int, int]:
-        """Weights whose gradients are smaller than Adam's epsilon, and all, on this rank."""
+    def below_epsilon(self) -> float | None:
+        """Share of the weights whose gradients are smaller than Adam's epsilon."""
         group = self._optimizer.param_groups[0]
         if "betas" not in group or not group.get("eps"):
-            return 0, 0
+            return None
         low = counted = 0
         for name, tensor in self._state.tensors().items():
             if name.endswith(".exp_avg_sq"):
                 sizes = local(tensor)
                 low += int((sizes.float().sqrt() < float(group["eps"])).sum())
                 counted += sizes.numel()
-        return low, counted
+        parts = self._ranks.gather((low, counted))
+        counted = sum(part[1] for part in parts)
+        return float(sum(part[0] for part in parts) / counted) if counted else None
 
 
 def _largest(values: Tensor) -> float:

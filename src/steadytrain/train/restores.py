@@ -168,7 +168,7 @@ class Restores:
             attempt=attempt,
             step=expected.step,
             source=source,
-            checked=tuple(found[0][0]),
+            checked=tuple(dict.fromkeys(found[0][0])),
             differences=differences,
             loss=loss,
             recorded_loss=recorded,
