@@ -229,7 +229,8 @@ def test_no_host_sync_on_the_steps_path_while_attention_is_clipped(tmp_path):
                 run.backward(logits, batch)
                 run.step()
             counts.append(counter.found)
-    assert counts[1:-1] == [[]] * 18
+    # The second update hears of the rehearsal with which a life begins; the last one ends the run.
+    assert counts[2:-1] == [[]] * 17
 
 
 def test_a_watched_run_computes_what_an_unwatched_one_does(tmp_path):
