@@ -20,10 +20,7 @@ from steadytrain.replay import replay
 from steadytrain.train import Feed, Session
 from tests import rig
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
-]
+pytestmark = pytest.mark.gpu
 GARBLED = range(40 * rig.BATCH, 43 * rig.BATCH)
 EVERY: tuple[Plan, ...] = (
     SetClipping(method="zclip", from_step=0),

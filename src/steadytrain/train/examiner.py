@@ -22,7 +22,7 @@ from steadytrain.text.alike import groups
 from steadytrain.train.feed import Feed
 from steadytrain.train.hands import Settings
 from steadytrain.train.losses import sequence_sums, token_losses
-from steadytrain.train.marks import Marks
+from steadytrain.train.marks import Marks, merge_marks
 from steadytrain.train.proofreader import Proofreader
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import REPEATS, Flight, Recorder
@@ -134,7 +134,7 @@ class Examiner:
             path=path,
             digest=digest,
             **_merge_losses([part[3] for part in gathered]),
-            **_merge_marks([part[4] for part in gathered]),
+            **merge_marks([part[4] for part in gathered]),
             **_merge_reruns([part[5] for part in gathered]),
             **as_evidence([part[6] for part in gathered]),
         )
@@ -394,8 +394,3 @@ def _merge_reruns(parts: list[dict[str, Any]]) -> dict[str, Any]:
     elif not unlike and count < len(twins):
         unlike = list(range(len(twins)))  # two that disagree: one of them
     return found | {"unlike_ranks": tuple(unlike)}
-
-
-def _merge_marks(parts: list[dict[str, float]]) -> dict[str, Any]:
-    names = {name for part in parts for name in part}
-    return {name: max(part[name] for part in parts if name in part) for name in names}

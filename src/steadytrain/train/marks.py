@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -123,6 +124,11 @@ class Marks:
         parts = self._ranks.gather((low, counted))
         counted = sum(part[1] for part in parts)
         return float(sum(part[0] for part in parts) / counted) if counted else None
+
+
+def merge_marks(parts: list[dict[str, float]]) -> dict[str, Any]:
+    names = {name for part in parts for name in part}
+    return {name: max(part[name] for part in parts if name in part) for name in names}
 
 
 def _largest(values: Tensor) -> float:
