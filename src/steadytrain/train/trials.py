@@ -122,7 +122,7 @@ class Trials:
         losses, norms = [], []
         for step in range(start.step + 1, wanted.onset + wanted.updates):
             beat()
-            draws = self._feed.step_draws(step)
+            draws = self._feed.share(self._feed.step_draws(step))
             dial = self._dial(step, orders.at(step))
             loss_B, norm = self._reruns.make(step, draws, dial)
             if step >= wanted.onset:
