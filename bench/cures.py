@@ -60,6 +60,11 @@ FIRST, SPREAD = 16, 32
 
 BATCH = 32
 
+HEADER = (
+    "                runs healthy  alone   lost steps       lost  left out  acts   panel, worst domain\n"
+    "                                    mean  most   over 5 %     draws  mean    median    worst"
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:
@@ -126,18 +131,22 @@ def in_parallel(frame: Frame, cells: Sequence[Cell], *, jobs: int) -> Iterable[R
     ]
     for seed in {cell.seed for cell in cells}:
         _corpus(seed)  # read before forking
+    broken = set()
     for part in (before, cells):
-        work = partial(_run, frame)
-        for cell, found in forks.run_all(work, part, folder=partial(_folder, frame), jobs=jobs):
+        left = [cell for cell in part if (cell.seed, cell.world) not in broken]
+        run, place = partial(_run, frame), partial(_folder, frame)
+        for cell, found in forks.run_all(run, left, folder=place, jobs=jobs):
             if part is before and "error" in found:
-                raise SystemExit(f"what seed {cell.seed} begins with failed: {found['error']}")
-            if part is cells:
+                broken.add((cell.seed, cell.world))
+            if part is cells or "error" in found:
                 own = {"run": cell.run, "seed": cell.seed, "policy": cell.policy}
                 yield own | _plain(frame) | found
 
 
 def _run(frame: Frame, cell: Cell, folder: Path) -> Row:
     """A cell in this process, or in two of its own."""
+    if cell.policy == BEFORE and (folder / "row.json").exists():
+        return {}  # of an earlier bench in the same folder
     forks.empty(folder)
     if cell.world == 1:
         _work(frame, cell)
@@ -225,25 +234,18 @@ def say(rows: Sequence[Row]) -> None:
     reference = {
         row["seed"]: row["nll"] for row in rows if (row["run"], row["policy"]) == (CALM, "no guard")
     }
-    rows = [_judged(row, reference[row["seed"]]) for row in rows if row["seed"] in reference]
+    rows = [judged(row, reference[row["seed"]]) for row in rows if row["seed"] in reference]
     policies = [name for name in NAMES if any(row["policy"] == name for row in rows)]
-    print(
-        f"\n{'':14}"
-        + "  runs healthy  alone   lost steps       lost  left out  acts   panel, worst domain"
-    )
-    print(
-        f"{'':14}"
-        + "                      mean  most   over 5 %     draws  mean    median    worst"
-    )
+    print(f"\n{HEADER}")
     for name in policies:
         mine = [row for row in rows if row["policy"] == name and row["run"] != CALM]
         if mine:
-            print(f"{name:14}" + _summary(mine))
+            print(f"{name:14}" + summary(mine))
     print("\nwithout a fault")
     for name in policies:
         mine = [row for row in rows if row["policy"] == name and row["run"] == CALM]
         if mine:
-            print(f"{name:14}" + _summary(mine))
+            print(f"{name:14}" + summary(mine))
     print("\nhealthy of runs" + "".join(f"{name:>14}" for name in policies))
     for run in RUNS:
         cells = []
@@ -258,7 +260,7 @@ def say(rows: Sequence[Row]) -> None:
             print("  not healthy alone:", json.dumps(row))
 
 
-def _judged(row: Row, reference: Sequence[float]) -> Row:
+def judged(row: Row, reference: Sequence[float]) -> Row:
     """The row with what its end says: healthy or not, by how much off, what was lost."""
     change = math.inf
     if row["nll"] is not None and all(math.isfinite(one) for one in row["nll"]):
@@ -271,7 +273,7 @@ def _judged(row: Row, reference: Sequence[float]) -> Row:
     }
 
 
-def _summary(rows: Sequence[Row]) -> str:
+def summary(rows: Sequence[Row]) -> str:
     lost = [row["lost"] for row in rows]
     changes = [row["change"] for row in rows]
     healthy = sum(row["healthy"] for row in rows)

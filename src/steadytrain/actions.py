@@ -185,3 +185,26 @@ def roll_back_step(plan: tuple[Plan, ...]) -> int | None:
         if isinstance(action, RollBack):
             return action.to_step
     return None
+
+
+SPIKES = "SetClipping:spikes"
+"""SetClipping by each element's second moment, which not every optimizer keeps."""
+
+
+def ability(action: Action) -> str:
+    """The name under which a run says that it can carry this out."""
+    if isinstance(action, SetClipping) and action.method == "spikes":
+        return SPIKES
+    return type(action).__name__
+
+
+def begun_now(plan: tuple[Plan, ...], from_step: int) -> tuple[Plan, ...]:
+    """A plan that was made earlier: without a roll-back, its settings begin after `from_step`."""
+    if roll_back_step(plan) is not None:
+        return plan
+    return tuple(
+        msgspec.structs.replace(action, from_step=max(action.from_step, from_step))
+        if not isinstance(action, SkipUpdate | RollBack | AskPerson)
+        else action
+        for action in plan
+    )

@@ -32,7 +32,7 @@ from steadytrain.events import (
 from steadytrain.judge.ladder import Ladder
 from steadytrain.judge.rungs import Doses, Place
 from steadytrain.recipes import pretrain
-from tests.judge.test_judge import Court, _examined
+from tests.judge.test_judge import Court, _corrupt, _examined
 from tests.samples import began
 
 SICK = {"losses": (6.0, 6.0, 6.0)}
@@ -100,6 +100,20 @@ class TestModes:
         (remedy,) = _say(court, "accept")
         assert (remedy.id, remedy.plan) == (proposal.id, proposal.plan)
         assert remedy.due == court.step + 2
+
+    def test_a_setting_that_is_accepted_late_begins_late(self):
+        court = _court(pretrain(mode="ask"))
+        (incident,) = _of(court.train(1, **SICK, committed=False), Incident)
+        court.train(1, committed=False)
+        seen = {"flagged": ((3840, 3844),), "flagged_domains": (0,), "defect": "garbled"}
+        told = court.tell(
+            _examined(incident.id, court.step, **seen, sequences=(_corrupt(3841, 121),))
+        )
+        (proposal,) = _of(told, Proposal)
+        assert [type(one) for one in proposal.plan] == [SkipDraws]
+        court.train(9, **SICK)
+        (remedy,) = _say(court, "accept")
+        assert remedy.plan[0].from_step == remedy.due - 1 == court.step + 1
 
     def test_what_is_refused_gives_way_to_the_next_rung(self):
         court = _court(pretrain(mode="ask"))

@@ -28,6 +28,11 @@ class TestConfig:
         with pytest.raises(SettingError, match="multiple of 10"):
             Config(width=96, heads=5)
 
+    @pytest.mark.parametrize("share", [0.0, -0.1, 1.5, math.nan])
+    def test_a_shrink_that_is_none_is_refused(self, share):
+        with pytest.raises(SettingError, match="embed_shrink=0.1"):
+            Config(embed_shrink=share)
+
     @pytest.mark.parametrize("cap", [0.0, -1.0, math.inf, math.nan])
     def test_a_cap_that_leaves_no_logits_is_refused(self, cap):
         with pytest.raises(SettingError, match="softcap=30.0"):
@@ -141,6 +146,17 @@ class TestStabilisers:
             rows.append(scores.softmax(-1) @ v[..., part])
         expected = torch.cat(rows, -1) @ attend.out.weight.T
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+    def test_a_shrunk_embedding_gives_the_same_logits_and_a_tenth_of_its_gradient(self):
+        tokens_BT, grads, logits = some_tokens(2, 9), [], []
+        for share in (1.0, 0.1):
+            model = Transformer(replace(SMALL, embed_shrink=share), seed=0)
+            logits.append(model(tokens_BT))
+            logits[-1].square().mean().backward()
+            grads.append((model.embed.weight.grad, model.head.weight.grad))
+        torch.testing.assert_close(logits[0], logits[1])
+        torch.testing.assert_close(0.1 * grads[0][0], grads[1][0])
+        torch.testing.assert_close(grads[0][1], grads[1][1])
 
     def test_no_logit_leaves_the_cap_and_small_ones_stay(self):
         plain, capped = (Transformer(replace(SMALL, softcap=cap), seed=0) for cap in (None, 2.0))

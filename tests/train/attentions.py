@@ -165,5 +165,5 @@ def all_logits(model: Model, tokens) -> list[Tensor]:
         logits = q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
         hidden = torch.ones(logits.shape[-2:], dtype=torch.bool).triu(1)
         found.append(logits.masked_fill(hidden, -torch.inf).amax((0, 2, 3)))
-        x = block(x)
+        x = model.around(block, x) if model.around else block(x)
     return found

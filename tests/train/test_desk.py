@@ -114,7 +114,7 @@ def test_two_words_at_once_are_heard_in_the_order_in_which_they_were_said(tmp_pa
         (Word(verb="order", plan="roll back 500"), "has made 6 updates"),
         (Word(verb="order", plan="skip draws 0-3"), "have been used"),
         (Word(verb="order", plan="skip draws 90000"), "no update of this run will come to draw"),
-        (Word(verb="order", plan="exclude rank 0"), "this run cannot 'exclude rank 0'"),
+        (Word(verb="order", plan="exclude rank 0"), "this run cannot 'exclude rank'"),
         (Word(verb="order", plan="cancel remedy-1"), "Nothing is in force"),
         (Word(verb="order", plan="epsilon 0.1 from 2"), "lies in the past"),
         (Word(verb="order", plan="epsilon 0.1 from 20"), "the run's last one is 20"),

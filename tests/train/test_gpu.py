@@ -20,7 +20,10 @@ from steadytrain.replay import replay
 from steadytrain.train import Feed, Session
 from tests import rig
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
+]
 GARBLED = range(40 * rig.BATCH, 43 * rig.BATCH)
 EVERY: tuple[Plan, ...] = (
     SetClipping(method="zclip", from_step=0),

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from steadytrain import journal
-from steadytrain.events import Diagnosis, Outcome, StepRecord
+from steadytrain import control, journal
+from steadytrain.control import Word
+from steadytrain.events import Diagnosis, Outcome, RemedyDone, StepRecord
 from steadytrain.replay import replay
 from tests import rig
 
@@ -88,3 +89,19 @@ def test_two_ranks_go_on_exactly_where_they_stopped(healed, tmp_path):
     _, whole = healed
     _train(tmp_path, "run", steps=80, garbled=GARBLED, stop_at=47)
     assert _train(tmp_path, "run", steps=80, garbled=GARBLED) == whole
+
+
+def test_a_persons_order_is_carried_out_by_both_ranks_before_the_same_update(tmp_path):
+    home = tmp_path / "ordered"
+    home.mkdir()
+    control.send(home, Word(verb="order", plan="lr 0.5 hold 5 rewarm 5; epsilon 10"))
+    first, second = _train(tmp_path, "ordered", steps=20)
+    assert first == second
+    events = list(journal.read(home))
+    (done,) = [one for one in events if isinstance(one, RemedyDone)]
+    assert done.step == 1
+    plan = rig.schedule(20)
+    records = [one for one in events if isinstance(one, StepRecord)]
+    shares = [one.lr / plan.lr(one.step) for one in records[:7]]
+    assert shares == pytest.approx([1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.6])
+    assert [one.differences for one in replay(home)] == [()]

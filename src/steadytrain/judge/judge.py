@@ -11,7 +11,14 @@ import math
 
 import msgspec
 
-from steadytrain.actions import AskPerson, Plan, RollBack, SkipUpdate, roll_back_step
+from steadytrain.actions import (
+    AskPerson,
+    Plan,
+    RollBack,
+    SkipUpdate,
+    ability,
+    roll_back_step,
+)
 from steadytrain.events import (
     Advice,
     Alarm,
@@ -272,7 +279,9 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             closed = announce(
                 state.case, "closed", record.attempt, record.step, reason="it did not come back"
             )
-            state = amend(state, case=None, examined=None, plan_rolls_back=None)
+            state = amend(
+                state, case=None, examined=None, plan_rolls_back=None, proposed=None, candidates=()
+            )
             told = (advice, closed)
         state, judgments = self._step(state, record)
         return state, (*told, *judgments)
@@ -345,8 +354,8 @@ def _why_not(state: State, plan: tuple[Plan, ...]) -> str | None:
         name = type(action).__name__
         if isinstance(action, AskPerson | SkipUpdate):
             return f"{name} is nothing that a person can order"
-        if state.can is not None and name not in state.can:
-            return f"{name} cannot be carried out in this run"
+        if state.can is not None and ability(action) not in state.can:
+            return f"{ability(action)} cannot be carried out in this run"
         if isinstance(action, RollBack) and action.to_step >= state.step:
             return f"step {action.to_step} is not before the present step {state.step}"
         if isinstance(action, RollBack) and action.to_step < state.begin:

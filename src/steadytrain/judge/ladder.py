@@ -7,7 +7,7 @@ is asked.
 
 import msgspec
 
-from steadytrain.actions import AskPerson, Plan, RollBack, ScaleLearningRate
+from steadytrain.actions import AskPerson, Plan, RollBack, ScaleLearningRate, ability
 from steadytrain.judge.rungs import Doses, Place, Rung, ask
 
 
@@ -69,7 +69,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         allowed: list[Plan] = []
         missing: list[str] = []
         for action in rung.plan:
-            name = type(action).__name__
+            name = ability(action)
             if place.can is not None and name not in (*place.can, "AskPerson"):
                 missing.append(name)
             elif isinstance(action, ScaleLearningRate) and place.lr_left <= self.least_lr:

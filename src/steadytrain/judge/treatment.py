@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from steadytrain.actions import AskPerson, Plan, roll_back_step
+from steadytrain.actions import AskPerson, Plan, begun_now, roll_back_step
 from steadytrain.events import (
     Alarm,
     BatchExamined,
@@ -170,7 +170,8 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def accept(self, state: State) -> Conclusion:
         """A person agrees to what is proposed."""
         assert state.proposed is not None
-        return self._carry_out(state, state.proposed)
+        plan = begun_now(state.proposed.plan, state.step + LAG - 1)
+        return self._carry_out(state, msgspec.structs.replace(state.proposed, plan=plan))
 
     def refuse(self, state: State) -> Conclusion:
         """A person does not want what is proposed: the next rung, or nothing."""

@@ -319,6 +319,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heads", type=int, default=3)
     parser.add_argument("--qk-norm", action="store_true")
     parser.add_argument("--softcap", type=float)
+    parser.add_argument("--embed-shrink", type=float, default=1.0)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
 
@@ -343,6 +344,7 @@ def settings_of(options: argparse.Namespace, home: Path) -> Settings:
             layers=options.layers,
             heads=options.heads,
             qk_norm=options.qk_norm,
+            embed_shrink=options.embed_shrink,
             softcap=options.softcap,
         ),
     )

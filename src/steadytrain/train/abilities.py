@@ -10,13 +10,10 @@ import torch
 from torch import nn
 
 from steadytrain import actions
-from steadytrain.actions import Action
+from steadytrain.actions import SPIKES, Action
 from steadytrain.train.gradients import Shrinker
 from steadytrain.train.hands import is_adams
 from steadytrain.train.moments import keeps_moments
-
-SPIKES = "SetClipping:spikes"
-"""SetClipping by each element's second moment, which not every optimizer keeps."""
 
 ACTIONS: tuple[str, ...] = (
     *(kind.__name__ for kind in Action.__subclasses__() if kind.__module__ == actions.__name__),

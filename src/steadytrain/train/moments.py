@@ -103,8 +103,9 @@ def cut_spikes(optimizer: torch.optim.Optimizer) -> None:
         # Scalars stay where the counter lies: on the host or on the device, without a sync.
         allowed = torch.where(one.updates >= GRACE, SPIKE, math.inf) / one.correction
         bound = (one.mean.float() * allowed).clamp_(min=SPIKE * one.epsilon**2).sqrt_()
-        bound = torch.where(one.mean > 0, bound, math.inf).to(grad.dtype)
-        grad.clamp_(min=-bound, max=bound)
+        bound = bound.masked_fill_(one.mean <= 0, math.inf).to(grad.dtype)
+        torch.minimum(grad, bound, out=grad)
+        torch.maximum(grad, bound.neg_(), out=grad)
 
 
 class UpdateLimit:
