@@ -81,7 +81,7 @@ def _measure_norms(rank, port, out):
         model, _, _ = rig.session(out / f"n{shards}", steps=5, ranks=ranks, shards=shards)
         tokens = torch.arange(2 * rig.CONTEXT).view(2, rig.CONTEXT) % 256
         model(tokens).square().mean().backward()
-        found[shards] = LayerNorms(model).measure()
+        found[shards] = tuple(LayerNorms(model).measure())
     torch.save(found, out / f"norms-{rank}.pt")
     _leave()
 
