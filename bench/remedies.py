@@ -279,6 +279,8 @@ def _interval(values: Sequence[float]) -> str:
 
 
 def _verdict(effects: Sequence[float]) -> str:
+    if len(effects) < 2:
+        return "one seed tells nothing"
     if not all(map(math.isfinite, effects)):
         return "not finite"
     if abs(statistics.mean(effects)) <= _half_width(effects):
