@@ -57,7 +57,7 @@ class Disease:
     """What is wrong, and what is tried against it.
 
     Attributes:
-        settings: of the lab's run, where they differ.
+        settings, optimizer: of the lab's run and of AdamW's groups, where they differ.
         fault, lasts: kind of `lab.faults` from step ILL on, and for how many steps, where it goes by
             draws.
         before, gradients: called before the forward pass, and after the backward pass.
@@ -65,6 +65,7 @@ class Disease:
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
     fault: str | None = None
     lasts: int | None = None
     before: Hurt | None = None
@@ -106,10 +107,11 @@ def _sharpen(parts: Parts, step: int) -> None:
             block.attend.qkv.weight[: 2 * width].mul_(4.0)
 
 
-def _large_epsilon(parts: Parts, step: int) -> None:
-    """An epsilon from a recipe for other gradients, from the first step on."""
-    for group in parts.optimizer.param_groups:
-        group["eps"] *= 1e5
+def _bursts(parts: Parts, step: int) -> None:
+    """Every twelfth step the embedding's gradient is a hundred times too large."""
+    grad = parts.bare.embed.weight.grad
+    if step >= ILL and step % 12 == 0 and grad is not None:
+        grad.mul_(100.0)
 
 
 def _lower(factor: float, *, hold: int = FOR_GOOD, rewarm: int = 1) -> ScaleLearningRate:
@@ -172,6 +174,12 @@ DISEASES: dict[str, Disease] = {
                     "shallow x0.1": Treatment(plan=(_shallow(1 / 3),)), "ZClip": ZCLIP, "AdaGC": ADAGC,
                     "limit updates": LIMIT},
     ),
+    "embedding bursts": Disease(
+        gradients=_bursts,
+        treatments={"embedding x0.1": Treatment(plan=(_shallow(0.0),)),
+                    "shallow x0.1": Treatment(plan=(_shallow(1 / 3),)), "ZClip": ZCLIP, "AdaGC": ADAGC,
+                    "cut spikes": SPIKES, "limit updates": LIMIT},
+    ),
     "second moments lost": Disease(
         fault="optimizer", watched="update",
         treatments={"reset": RESET, "reset, re-warmed": RESET_WARM, "lr x0.5, re-warmed": HALF,
@@ -195,7 +203,7 @@ DISEASES: dict[str, Disease] = {
         treatments={"ZClip": ZCLIP, "AdaGC": ADAGC, "cut spikes": SPIKES, "limit updates": LIMIT},
     ),
     "epsilon too large": Disease(
-        before=_large_epsilon, watched="update",
+        optimizer={"eps": 1e-3}, watched="update",
         treatments={"epsilon / 1e5": Treatment(plan=(ScaleEpsilon(factor=1e-5, from_step=TREATED),))},
     ),
 }  # fmt: skip

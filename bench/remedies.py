@@ -10,7 +10,7 @@ the remedy alone is worth.
 
 The effect is the difference of the final loss of the panel (mean of its domains), with minus without,
 over seeds, with its 95 % interval (Student's t). "helps" and "harms" are intervals without 0. Beside
-it: the share of the harm that is undone, and what the disease shows in, largest value after step 64.
+it: the share of the harm that is undone, and what the disease shows in, mean of the last 16 steps.
 """
 
 import argparse
@@ -129,6 +129,8 @@ def _train(settings: Settings, disease: Disease, treatment: Treatment) -> None:
     """One run under a guard that hears nothing, with the remedy installed by hand."""
     ranks = Ranks()
     parts = assemble(settings, ranks, corpus=_corpus(settings.seed))
+    for group in parts.optimizer.param_groups:
+        group.update(disease.optimizer)
     session = Session(
         parts.model, parts.optimizer, parts.feed, home=settings.home, steps=settings.steps,
         judge=DEAF, schedule=parts.schedule, panel=parts.panel, z_loss=settings.z_loss,
@@ -185,7 +187,7 @@ def _figures(home: Path, watched: str) -> Row:
         "panel": losses,
         "watched": watched,
         "largest": max(found, default=None),
-        "last": found[-1] if found else None,
+        "late": statistics.mean(found[-16:]) if found else None,
         "highest_loss": max(one.loss for one in records if one.step > ILL),
         "last_loss": statistics.mean(last),
         "held": sum(not one.committed for one in records),
@@ -224,10 +226,12 @@ def say(rows: Sequence[Row]) -> None:
         harm = [ill["final"] - one["final"] for ill, one in zip(without, well, strict=True) if one]
         print(
             f"\n{name}: panel {statistics.mean(row['final'] for row in without):.4f} nats, harm "
-            f"{_interval(harm)}; {disease.watched} {_largest(without)}; spikes "
+            f"{_interval(harm)}; {disease.watched} {_late(without)}; spikes "
             f"{statistics.mean(row['spikes'] for row in without):.1f}"
         )
-        print(f"  {'remedy':24}{'with minus without':>30}  {'undone':>7}  {'largest':>10}  verdict")
+        print(
+            f"  {'remedy':24}{'with minus without':>30}  {'undone':>7}  {'at the end':>10}  verdict"
+        )
         for treatment in disease.treatments:
             pairs = [
                 (found[name, treatment, seed], found[name, NONE, seed])
@@ -236,16 +240,19 @@ def say(rows: Sequence[Row]) -> None:
             ]
             if pairs:
                 effects = [one["final"] - other["final"] for one, other in pairs]
-                undone = -statistics.mean(effects) / statistics.mean(harm) if harm else math.nan
+                # Of a harm that is not there nothing can be undone.
+                is_ill = bool(harm) and statistics.mean(harm) > 1e-4
+                undone = -statistics.mean(effects) / statistics.mean(harm) if is_ill else math.nan
                 print(
                     f"  {treatment:24}{_interval(effects):>30}  {undone:>7.0%}  "
-                    f"{_largest([one for one, _ in pairs]):>10}  {_verdict(effects)}"
+                    f"{_late([one for one, _ in pairs]):>10}  {_verdict(effects)}"
                 )
 
 
 def say_sweep(rows: Sequence[Row]) -> None:
     """Final loss of the panel, and spikes, by learning rate and variant."""
-    swept = [row for row in rows if row["treatment"] in VARIANTS and "error" not in row]
+    rates = {f"lr {peak}" for peak in SWEPT}
+    swept = [row for row in rows if row["disease"] in rates and "error" not in row]
     if not swept:
         return
     print(
@@ -288,8 +295,8 @@ def _verdict(effects: Sequence[float]) -> str:
     return "helps" if statistics.mean(effects) < 0 else "harms"
 
 
-def _largest(rows: Sequence[Row]) -> str:
-    values = [row["largest"] for row in rows if row["largest"] is not None]
+def _late(rows: Sequence[Row]) -> str:
+    values = [row["late"] for row in rows if row["late"] is not None]
     return f"{statistics.mean(values):.3g}" if values else "-"
 
 
