@@ -146,7 +146,9 @@ class TestEvents:
             digest=json.loads((path / "manifest.json").read_text())["digest"],
             seconds=2.5,
             blocked_seconds=0.25,
+            rng=event.rng,
         )
+        assert len(event.rng) == 1  # of this rank
         assert run.checkpoints.poll() == []
 
     def test_one_is_written_one_waits_and_a_third_is_skipped(self, run, monkeypatch):

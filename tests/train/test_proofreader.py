@@ -41,12 +41,12 @@ class Order:
 
 
 def defects(order, draws):
-    return [one.defect for one in Proofreader(order, together=32).read(draws)]
+    return [one.defect for one in Proofreader(order).read(draws)]
 
 
 def test_clean_batches_are_clean():
     order = Order()
-    reader = Proofreader(order, together=32)
+    reader = Proofreader(order)
     wrong = sum(
         any(one.defect for one in reader.read(range(first, first + 32)))
         for first in range(4000, 7200, 32)
@@ -55,22 +55,28 @@ def test_clean_batches_are_clean():
 
 
 def test_one_corrupt_sequence_is_found_with_its_draw():
-    found = Proofreader(Order(spoiled={6005}), together=32).read(range(6000, 6032))
+    found = Proofreader(Order(spoiled={6005})).read(range(6000, 6032))
     assert [(one.draw, one.defect) for one in found if one.defect] == [(6005, "blank")]
 
 
 @pytest.mark.parametrize("wrong", [("zh", "en"), ("zh", "code"), ("en", "zh"), ("code", "zh")])
 def test_a_batch_of_another_language_is_foreign_though_no_window_tells(wrong):
     order = Order(wrong)
-    found = Proofreader(order, together=32).read(range(6400, 6432))
+    found = Proofreader(order).read(range(6400, 6432))
     mine = [one.defect for one in found if order.domains[one.domain] == wrong[0]]
     assert set(mine) <= {"wrong_domain", None}
     assert mine.count("wrong_domain") >= 0.5 * len(mine)
 
 
+def test_a_few_short_texts_are_not_judged_together():
+    order = Order(("code", "en"))
+    draws = [at for at in range(6400, 6500) if order.domains[order.block(at).domain] == "code"]
+    assert set(defects(order, draws[:3])) == {None}
+
+
 def test_a_restart_learns_the_same_wherever_the_run_stands():
     order = Order()
-    one, other = Proofreader(order, together=32), Proofreader(order, together=32)
+    one, other = Proofreader(order), Proofreader(order)
     one.read(range(32))
     other.read(range(9000, 9032))
     assert one._leads == other._leads

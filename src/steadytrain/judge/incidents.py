@@ -24,6 +24,10 @@ _TELLING = ("loss", "text:", "repeats", "optimizer:", "lr ratio")
 RARE = 1e-6
 """Chance per step and domain that so many sequences are corrupt by accident."""
 
+REPEATED_LEAST = 0.25
+"""Share of an update from which repeats are heard. Fewer come where one epoch of a small corpus
+meets the next: 3 to 5 of 32, 31 times in 40,000 steps of the lab (LOG.md 2026-11-27)."""
+
 
 def alarms_of(
     record: StepRecord, observations: tuple[Observation, ...], scores: tuple[Score, ...]
@@ -84,7 +88,8 @@ def repeat_alarms(record: StepRecord, rate: float) -> tuple[Alarm, ...]:
     """An alarm if far more sequences than as a rule stood in the steps before."""
     total = sum(record.sequences)
     usual = rate * total
-    if record.repeated < 3 or _chance_of(record.repeated, usual) >= RARE:
+    is_few = record.repeated < max(3, REPEATED_LEAST * total)
+    if is_few or _chance_of(record.repeated, usual) >= RARE:
         return ()
     return (
         Alarm(

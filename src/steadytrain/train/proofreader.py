@@ -21,6 +21,11 @@ LEARNED_DRAWS = 8192
 TRIED = 12
 """Groups of sequences that say how far clean ones lead towards another domain."""
 
+GROUPS = (4, 8, 16, 32)
+"""Sizes of groups that are tried: the smaller a group, the farther a clean one may lead. Fewer than
+four windows of text are not judged together: under a batch ramp, two clean ones of code were called
+foreign twice in 10,000 steps (LOG.md 2026-11-27)."""
+
 LEAST_LEAD, SLACK_LEAD = 0.25, 1.3
 """A group is called foreign from this lead on [bits a gram], and from 1.3 times the largest lead
 of the groups tried. Source: guess; 2 x 10^4 groups of the lab's clean text gave none."""
@@ -46,16 +51,12 @@ class Proofreader:
 
     Profiles of the domains, and what is usual in their text, are learned from the first draws of
     the order, wherever the run stands: a restart learns the same.
-
-    Args:
-        together: sequences of an update over all ranks.
     """
 
-    def __init__(self, order: DataOrder, *, together: int) -> None:
+    def __init__(self, order: DataOrder) -> None:
         self._order = order
-        self._together = together
         self._profiles: dict[str, Profile] | None = None
-        self._leads: dict[str, float] = {}
+        self._leads: dict[str, dict[int, float]] = {}
         self._habits: dict[str, Habits] = {}
 
     def read(self, draws: Sequence[int]) -> tuple[Reading, ...]:
@@ -86,8 +87,9 @@ class Proofreader:
         if found is not None:
             return found
         profiles = self._learned()
-        lead = self._leads.get(name)
-        return None if lead is None else unlike(text, name, profiles, lead=lead)
+        leads = self._leads.get(name, {})
+        size = max((one for one in leads if one <= len(texts)), default=None)
+        return None if size is None else unlike(text, name, profiles, lead=leads[size])
 
     def _learned(self) -> dict[str, Profile]:
         """Profiles of the domains, from their first texts; how far clean groups lead, from later
@@ -108,13 +110,17 @@ class Proofreader:
         self._profiles = {name: Profile.learn(texts[name][:half]) for name, half in halves.items()}
         for name, half in halves.items():
             self._habits[name] = Habits.learn(texts[name][:half], domain=name)
-            self._leads[name] = self._usual_lead(texts[name][half:], name)
+            later = texts[name][half:]
+            self._leads[name] = {
+                size: self._usual_lead(later, name, size)
+                for size in GROUPS
+                if len(later) >= TRIED * size
+            }
         return self._profiles
 
-    def _usual_lead(self, texts: Sequence[str], name: str) -> float:
+    def _usual_lead(self, texts: Sequence[str], name: str, size: int) -> float:
         """The lead from which a group is foreign: above what groups of its own kind reach."""
         assert self._profiles is not None
-        size = max(1, min(len(texts) // TRIED, self._together // max(1, len(self._order.domains))))
         largest = 0.0
         for first in range(0, len(texts) - size + 1, size):
             group = "\n".join(texts[first : first + size])[:MOST_CHARACTERS]

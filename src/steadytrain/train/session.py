@@ -190,7 +190,7 @@ class Session:
             maxima=min(self._ranks.world, MOST_MAXIMA) if watch_attention else 0,
         )
         self._probe = UpdateProbe(self._parameters)
-        proofreader = Proofreader(feed.order, together=min(size for _, size in feed.ramp))
+        proofreader = Proofreader(feed.order)
         self._proofreader = proofreader if read_texts else None
         self._order_from = order_from
         self._branch_from = branch_from
