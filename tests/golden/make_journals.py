@@ -10,8 +10,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from steadytrain.control import Word, send
 from tests import rig
+
+from steadytrain.control import Word, send
 
 JOURNALS = Path(__file__).parent / "journals"
 STEPS = 80
