@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from steadytrain import ramps
+from steadytrain import ramps, recipes
 from steadytrain.errors import SettingError
 from steadytrain.judge.judge import Judge
+from steadytrain.judge.state import Mode
 from steadytrain.lab import faults
 from steadytrain.lab.mixtures import Change, Mixture, Phases, phases
 from steadytrain.lab.mixtures import parse as parse_mixture
@@ -322,6 +323,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--embed-shrink", type=float, default=1.0)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--mode", choices=get_args(Mode), default="act", help="what the judge may do"
+    )
+    parser.add_argument(
+        "--trial",
+        type=int,
+        default=0,
+        metavar="N",
+        help="try remedies out, N times in a run at most",
+    )
 
 
 def settings_of(options: argparse.Namespace, home: Path) -> Settings:
@@ -347,6 +358,7 @@ def settings_of(options: argparse.Namespace, home: Path) -> Settings:
             embed_shrink=options.embed_shrink,
             softcap=options.softcap,
         ),
+        judge=recipes.pretrain(mode=options.mode, trials=options.trial),
     )
 
 
