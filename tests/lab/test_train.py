@@ -21,6 +21,7 @@ from steadytrain.lab.train import (
     settings_of,
     train,
 )
+from steadytrain.recipes import pretrain
 from steadytrain.train import Ranks
 from tests.lab.test_texts import write_words
 
@@ -49,19 +50,19 @@ def given(*words):
 
 class TestOptions:
     def test_without_options_the_run_is_the_usual_one(self):
-        assert given() == Settings(home="home")
+        assert given() == Settings(home="home", judge=pretrain())
 
     def test_every_option_reaches_the_run(self):
         found = given(
             "--steps", "9", "--seed", "3", "--peak", "0.1", "--schedule", "cosine", "--z-loss",
             "1e-4", "--ramp", "5:2,8:4", "--mixture", "1,1,1@0;2,1,1@4", "--qk-norm", "--softcap",
             "30", "--embed-shrink", "0.5", "--width", "32", "--layers", "2", "--heads", "4", "--device", "cuda", "--threads",
-            "2", "--batch-size", "8",
+            "2", "--batch-size", "8", "--mode", "ask", "--trial", "3",
         )  # fmt: skip
         assert found == Settings(
             home="home", steps=9, seed=3, peak=0.1, schedule="cosine", z_loss=1e-4,
             ramp=((0, 1), (5, 2), (8, 4)), mixture=parse_mixture("1,1,1@0;2,1,1@4"), device="cuda",
-            threads=2, batch_size=8,
+            threads=2, batch_size=8, judge=pretrain(mode="ask", trials=3),
             config=Config(width=32, layers=2, heads=4, qk_norm=True, softcap=30.0, embed_shrink=0.5),
         )  # fmt: skip
 

@@ -331,7 +331,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="try remedies out, N times in a run at most",
+        help="try remedies out, N times at most",
     )
 
 
