@@ -126,6 +126,7 @@ class Examiner:
             before_step=before.step if before is not None else None,
             nonfinite_weights=self._marks.count_nonfinite(),
             below_epsilon=self._marks.below_epsilon(),
+            harmless_epsilon=self._marks.harmless_epsilon(),
             repeated=_repeated_share(affected, self._recorder.between(onset - REPEATS, step)),
             repeated_before=_repeated_share(
                 healthy[-8:], self._recorder.between(onset - REPEATS, onset - 1)
