@@ -37,6 +37,9 @@ from steadytrain.causes import (
 )
 from steadytrain.ranges import Ranges, merge
 
+FOR_GOOD = 10**9
+"""More steps than any run has."""
+
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where and when a remedy is chosen.
@@ -46,15 +49,13 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         tries: how many remedies this incident has had.
         onset: first affected step.
         due: the step before which the remedy will be carried out.
-        first_flagged: first committed step that used a flagged draw; None if none landed.
-        flagged: draws whose text is corrupt.
+        flagged, first_flagged: draws whose text is corrupt; the first committed step with one.
         window: draws of all steps from the onset to `due`.
-        landed: whether an affected update landed.
-        recovered: the newest points are inside their bands again.
+        landed, recovered: an affected update landed; the newest points are in their bands again.
         is_felt: a loss, norm or update moved; not only the text was read to be corrupt.
         is_harmed: a loss is up, not only a gradient norm or an update size.
-        is_step_too_long: with half the learning rate the onset's step would have done no harm.
-        has_attention: the logits that grew are those of the attention.
+        is_step_too_long: with half the rate the onset's step would have done no harm.
+        has_attention: the logits that grew are the attention's.
         unlike_ranks: ranks whose gradients are not as they should be; `world`: of how many.
         epsilon_factor: what keeps Adam's epsilon from dominating; None where it does not.
         rollbacks, steps_lost: of this run: rollbacks, and updates made again.
@@ -106,11 +107,12 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             `hold_share` and `rewarm_share` of the run where that is longer.
         shallow_alpha, relax_steps: gradients of the embedding and lowest blocks.
         z_loss, max_z_loss: coefficients when they are switched on.
+        attention_thresholds: largest attention logit that is let be, first and then.
         epsilon_factor: of Adam's epsilon where nothing better was measured.
 
     Source: PaLM (100 steps back, 200 to 500 batches skipped; here the affected window, then a wider
     one); lr 0.5: IDEFICS, BLOOM 104B; shallow alpha 0.1, relaxed over 500 steps: GLM-130B; z-loss
-    1e-4: PaLM; max-z 2e-4: Baichuan 2; the rest: guesses, LOG.md 2026-11-27.
+    1e-4: PaLM; max-z 2e-4: Baichuan 2; QK-clip 100: Kimi K2; the rest: LOG.md 2026-11-27.
     """
 
     margin: int = 2
@@ -127,6 +129,7 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     relax_steps: int = 200
     z_loss: float = 1e-4
     max_z_loss: float = 2e-4
+    attention_thresholds: tuple[float, float] = (100.0, 30.0)
 
     def rungs(self, place: Place) -> tuple[Rung, ...]:
         """Every remedy for this place, whether it can be carried out here or not."""
@@ -234,10 +237,7 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 )
             )
         rungs.append(
-            Rung(
-                plan=(RollBack(to_step=back),),
-                why="return to the state before the wrong gradient",
-            )
+            Rung(plan=(RollBack(to_step=back),), why="return to before the wrong gradient")
         )
         if len(place.unlike_ranks) == 1:
             rank = place.unlike_ranks[0]
@@ -278,21 +278,21 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             Rung(
                 plan=(
                     RollBack(to_step=back),
-                    self._damp(back),
-                    SetClipping(method="adagc", from_step=back),
+                    msgspec.structs.replace(self._damp(back), hold_steps=FOR_GOOD),
                 ),
-                why="damping alone did not hold: clip each tensor's gradient by its own norm",
+                why="it broke out again when the damping wore off: keep the gradients damped",
             ),
         )
 
     def _for_logit_growth(self, place: Place) -> tuple[Rung, ...]:
         now = place.due - 1
         if place.has_attention:
-            clipped = Rung(
-                plan=(ClipAttention(from_step=now),),
-                why="the attention's logits grow: scale the query and key weights of those heads",
+            why = "the attention's logits grow: scale the query and key weights of those heads"
+            clipped = (
+                Rung(plan=(ClipAttention(from_step=now, threshold=threshold),), why=why)
+                for threshold in self.attention_thresholds
             )
-            return (clipped, *self._for_instability(place))
+            return (*clipped, *self._for_instability(place))
         if place.is_harmed:
             return self._for_instability(place)
         why = "the loss is well, only the logits grow: hold them with a z-loss"
@@ -313,7 +313,7 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         wide = SkipDraws(ranges=self._wider(place), from_step=back)
         home = RollBack(to_step=back)
         lower, lower_still = (self._lower_lr(place, back, again) for again in range(2))
-        for_good = msgspec.structs.replace(lower, hold_steps=10**9)
+        for_good = msgspec.structs.replace(lower, hold_steps=FOR_GOOD)
         first = Rung(plan=(home, near), why="return to before the onset and skip its data")
         if place.is_step_too_long:
             first = Rung(
@@ -321,11 +321,10 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 why="the step was too long for the model: return to before it, and lower the "
                 "learning rate",
             )
-        factor = place.epsilon_factor or self.epsilon_factor
         held = (SetClipping(method="zclip", from_step=back), self._damp(back))
         kept_small = (
             LimitUpdates(from_step=back),
-            ScaleEpsilon(factor=factor, from_step=back),
+            ScaleEpsilon(factor=place.epsilon_factor or self.epsilon_factor, from_step=back),
             SetZLoss(coefficient=self.z_loss, from_step=back),
         )
         return (
