@@ -152,6 +152,7 @@ class TestOrders:
         plan = (ScaleLearningRate(factor=0.5, from_step=121, hold_steps=8, rewarm_steps=8),)
         opened, remedy = _say(court, "order", plan=plan)
         assert (opened.change, remedy.plan) == ("opened", plan)
+        assert opened.examine_at is None  # nothing is wrong that evidence could be gathered of
         court.train(1)
         court.tell(RemedyDone(remedy=remedy.id, attempt=1, step=121))
         (outcome,) = _of(court.train(16), Outcome)

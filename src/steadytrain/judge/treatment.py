@@ -196,7 +196,8 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 directions=(), score=0.0, examine_at=state.step,
             )  # fmt: skip
             state = amend(state, case=case, num_incidents=number)
-            told = (announce(case, "opened", case.attempt, state.step, reason=f"asked by {who}"),)
+            opened = announce(case, "opened", case.attempt, state.step, reason=f"asked by {who}")
+            told = (msgspec.structs.replace(opened, examine_at=None),)  # nothing is wrong
         assert state.case is not None
         ordered = Proposal(
             id=f"remedy-{state.num_remedies + 1}", incident=state.case.id, step=state.step, rung=0,
