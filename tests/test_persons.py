@@ -355,3 +355,20 @@ def test_a_torn_line_is_not_skipped(tmp_path):
         tail.skip()
         file.write(b'"attempt":1,"step":50}\n')
     assert [line.event for _, line in tail.poll()] == [ev.RunEnded(attempt=1, step=50)]
+
+
+def test_draws_that_come_when_batches_have_grown_can_be_left_out():
+    standing = Standing()
+    standing.note(
+        ev.RunBegan(
+            run="r", recipe={}, domains=("zh",), model="m", parameters=7, world=1,
+            draws_per_step=32, ramp=((100, 64),), steps=1000,
+        )
+    )  # fmt: skip
+    last = 100 * 32 + 900 * 64
+    plan = (ac.SkipDraws(ranges=((last - 10, last - 5),), from_step=1),)
+    standing.refuse_impossible(plan, after=1)
+    with pytest.raises(SettingError, match="no update of this run will come"):
+        standing.refuse_impossible(
+            (ac.SkipDraws(ranges=((last + 20, last + 25),), from_step=1),), after=1
+        )

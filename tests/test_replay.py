@@ -6,9 +6,18 @@ import pytest
 
 from steadytrain import journal
 from steadytrain.errors import JournalError
-from steadytrain.events import Diagnosis, Outcome, PersonSaid, RunEnded
+from steadytrain.events import (
+    AttemptBegan,
+    Diagnosis,
+    Incident,
+    JudgingEnded,
+    Outcome,
+    PersonSaid,
+    Remedy,
+    RunEnded,
+)
 from steadytrain.journal import Journal
-from steadytrain.replay import recipe_of, replay
+from steadytrain.replay import recall, recipe_of, replay
 from tests.samples import began
 
 GOLDEN = sorted((Path(__file__).parent / "golden" / "journals").iterdir())
@@ -48,3 +57,21 @@ def test_a_journal_without_its_first_line_is_an_error(tmp_path):
         book.append(RunEnded(attempt=1, step=1))
     with pytest.raises(JournalError, match="no RunBegan line"):
         replay(tmp_path)
+
+
+def test_a_judge_that_begins_afresh_gives_no_name_twice():
+    past = [
+        began(),
+        Incident(
+            id="incident-3", change="opened", attempt=1, step=9, onset=9, signals=(),
+            directions=(), score=1.0,
+        ),
+        Remedy(
+            id="remedy-5", incident="incident-3", step=9, due=11, rung=0, cause="c", plan=(),
+            why="w",
+        ),
+        AttemptBegan(attempt=2, step=9, draw=0, cause="restart"),
+        JudgingEnded(step=9, reason="a bug"),
+    ]  # fmt: skip
+    *_, (_, _, state) = recall(recipe_of(past), past)
+    assert (state.num_incidents, state.num_remedies) == (3, 5)

@@ -11,10 +11,14 @@ from steadytrain.errors import JournalError
 from steadytrain.events import (
     AttemptBegan,
     Event,
+    Incident,
     JudgeState,
     JudgingEnded,
     Judgment,
+    Proposal,
+    Remedy,
     RunBegan,
+    RunBranched,
 )
 from steadytrain.judge.judge import Judge
 from steadytrain.judge.restarts import RestartPolicy
@@ -45,7 +49,7 @@ def recall(
 ) -> Iterator[tuple[Event | None, tuple[Judgment, ...], State]]:
     """Judge past facts and deeds again, oldest first: (event, judgments, state after it).
 
-    Recorded judgments are passed over; a judge that failed begins afresh, as the run did.
+    Recorded judgments are passed over, and what a judge failed at: it begins afresh behind it.
 
     Args:
         from_saved_state: begin at the newest `JudgeState` line instead of the first line.
@@ -57,11 +61,12 @@ def recall(
             if isinstance(event, JudgeState):
                 start, state = index + 1, thaw(event.state)
     yield None, (), state
-    for event in past[start:]:
+    fatal = {at - 1 for at, event in enumerate(past) if isinstance(event, JudgingEnded)}
+    for at, event in enumerate(past[start:], start):
         if isinstance(event, JudgingEnded):
-            state = _begin_afresh(judge, past)
+            state = _begin_afresh(judge, past, at)
             yield event, (), state
-        elif not isinstance(event, Judgment):
+        elif not isinstance(event, Judgment) and at not in fatal:
             state, judgments = judge.update(state, event)
             yield event, judgments, state
 
@@ -118,12 +123,22 @@ def recipe_of(past: list[Event]) -> Judge:
     )
 
 
-def _begin_afresh(judge: Judge, past: list[Event]) -> State:
+def _begin_afresh(judge: Judge, past: list[Event], end: int) -> State:
+    """The state of a judge that knows nothing but the run, and which names are taken."""
     state = judge.init()
-    for event in past:
-        if isinstance(event, RunBegan | AttemptBegan):
+    remedies = incidents = 0
+    for at, event in enumerate(past):
+        if isinstance(event, RunBegan | AttemptBegan | RunBranched):
             state, _ = judge.update(state, event)
-    return state
+        elif at < end and isinstance(event, Incident):
+            incidents = max(incidents, _number(event.id))
+        elif at < end and isinstance(event, Remedy | Proposal):
+            remedies = max(remedies, _number(event.id))
+    return msgspec.structs.replace(state, num_remedies=remedies, num_incidents=incidents)
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("-")[2])
 
 
 def _compare(writer: str, past: list[Event], reached: list[Judgment]) -> Replay:

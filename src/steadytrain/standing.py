@@ -37,6 +37,7 @@ from steadytrain.events import (
     StepRecord,
 )
 from steadytrain.plans import openings, write
+from steadytrain.ramps import total_before
 from steadytrain.ranges import size
 
 _STEP = b'"kind":"StepRecord"'
@@ -116,8 +117,6 @@ class Standing:
                 self._give(event)
             case RemedyDone():
                 self.done.add(event.remedy)
-            case RemedyDone():
-                self._actions = [one for one in self._actions if one[0] != event.remedy]
             case Outcome():
                 self.outcomes[event.remedy] = event
             case PersonSaid():
@@ -185,7 +184,7 @@ class Standing:
             self._refuse_inability(action)
             match action:
                 case RollBack():
-                    self._refuse_return(action.to_step, oldest)
+                    self.refuse_return(action.to_step, oldest)
                 case SkipDraws():
                     self._refuse_draws(action, is_past=back is None)
                 case ExcludeRank():
@@ -253,7 +252,12 @@ class Standing:
                 f"needs. Write a plan of: {known}"
             )
 
-    def _refuse_return(self, step: int, oldest: int | None) -> None:
+    def refuse_return(self, step: int, oldest: int | None) -> None:
+        """Pass over a step that the run can return to.
+
+        Raises:
+            SettingError: it cannot; the message says why.
+        """
         if step >= self.step:
             raise SettingError(
                 f"the run has made {self.step} updates, so it cannot return to {step}. "
@@ -280,7 +284,9 @@ class Standing:
         left_out = sum(
             size(one.ranges) for _, one in self._actions if isinstance(one, SkipDraws)
         ) + size(action.ranges)
-        last = self.draw + max(0, steps - self.step) * self.began.draws_per_step + left_out
+        sizes = ((0, self.began.draws_per_step), *self.began.ramp)
+        ahead = total_before(sizes, steps + 1) - total_before(sizes, self.step + 1)
+        last = self.draw + max(0, ahead) + left_out
         if first >= last:
             raise SettingError(
                 f"no update of this run will come to draw {first}: the last one ends before draw "

@@ -223,6 +223,18 @@ class TestThePanel:
         court.train(18)
         assert _of(court.tell(_look(court.step, 3.2)), Outcome)[0].result == "not cured"
 
+    def test_a_look_that_a_restart_repeats_is_neither_a_cure_nor_another_baseline(self):
+        court = _court()
+        court.tell(_look(100, 2.5))
+        court.tell(_look(110, 2.5))
+        court.tell(_look(100, 2.5))
+        assert (court.state.panel.step, court.state.panel_now.step) == (100, 110)
+        (remedy,) = _of(_fall_ill(court), Remedy)
+        _carry_out(court, remedy)
+        court.train(16)
+        assert court.tell(_look(court.step - 3, 2.45)) == ()
+        assert court.state.case.phase == "verifying"
+
     def test_without_a_look_the_losses_have_to_be_enough(self):
         court = _court()
         court.tell(_look(100, 2.5))
@@ -274,6 +286,33 @@ class TestClimbing:
         assert _of(undone.plan, Cancel)[0].remedy == remedy.id
         assert _of(undone.plan, RollBack)[0].to_step <= 121
 
+    def test_a_return_that_is_not_far_enough_to_undo_the_harm_goes_further(self):
+        court = _court()
+        (first,) = _of(_fall_ill(court), Remedy)
+        _carry_out(court, first)
+        second = self._relapse(court, (5.0, 5.0, 5.0))
+        _carry_out(court, second)
+        began = court.state.history[-1].began
+        court.train(9, attempt=2)
+        (grew,) = _of(court.train(1, attempt=2, losses=(9.0, 9.0, 9.0)), Incident)
+        told = court.tell(_examined(grew.id, court.step, **UNSTABLE))
+        assert court.state.history[1].result == "worse"
+        (third,) = _of(told, Remedy)
+        assert _of(third.plan, RollBack)[0].to_step == began
+        assert {one.from_step for one in third.plan if hasattr(one, "from_step")} == {began}
+
+    def test_rungs_that_were_taken_back_do_not_use_the_learning_rate_up(self):
+        court = _court()
+        (first,) = _of(_fall_ill(court), Remedy)
+        _carry_out(court, first)
+        for _ in range(4):
+            remedy = self._relapse(court, (5.0, 5.0, 5.0))
+            _carry_out(court, remedy)
+        assert remedy.rung == 4
+        (lower,) = _of(remedy.plan, ScaleLearningRate)
+        assert lower.factor == 0.5
+        assert "not possible" not in remedy.why
+
     def test_the_same_data_elsewhere_continue_the_ladder(self):
         court = _court()
         (first,) = _of(_fall_ill(court), Remedy)
@@ -315,6 +354,48 @@ class TestTrials:
         assert remedy.plan == second
         assert remedy.rung == 1
         assert "the mildest of 3" in remedy.why
+
+    def test_where_none_could_be_tried_the_mildest_is_taken(self):
+        court = _court(pretrain(trials=2))
+        (wanted,) = _of(_fall_ill(court), TrialWanted)
+        done = TrialDone(incident=wanted.incident, attempt=1, step=court.step, trials=())
+        (remedy,) = court.tell(done)
+        assert (remedy.plan, remedy.rung) == (wanted.candidates[0], 0)
+
+    def test_what_is_milder_than_a_candidate_that_failed_is_passed_over(self):
+        court = _court(pretrain(trials=1))
+        (wanted,) = _of(_fall_ill(court), TrialWanted)
+        trials = tuple(Trial(plan=one, losses=(9.0,)) for one in wanted.candidates)
+        done = TrialDone(incident=wanted.incident, attempt=1, step=court.step, trials=trials)
+        (first,) = court.tell(done)
+        assert first.rung == 2
+        _carry_out(court, first)
+        court.train(3, attempt=2)
+        (grew,) = _of(court.train(1, attempt=2, **SICK), Incident)
+        court.train(1, attempt=2, **SICK)
+        (second,) = _of(court.tell(_examined(grew.id, court.step, **UNSTABLE)), Remedy)
+        assert second.rung == 3
+        assert _of(second.plan, Cancel)[0].remedy == first.id
+
+    def test_a_plan_without_a_return_begins_after_its_trial(self):
+        court = _court(pretrain(trials=1))
+        (incident,) = _of(court.train(1, **SICK), Incident)
+        court.train(1, **SICK)
+        case = msgspec.structs.replace(court.state.case, phase="trying")
+        plan = (SetZLoss(coefficient=1e-4, from_step=court.step + 1),)
+        offered = Proposal(
+            id="remedy-1", incident=incident.id, step=court.step, rung=0, cause="logit growth",
+            plan=plan, why="",
+        )  # fmt: skip
+        court.state = msgspec.structs.replace(court.state, case=case, candidates=(offered,))
+        court.train(2, **SICK)
+        (remedy,) = court.tell(
+            TrialDone(
+                incident=incident.id, attempt=1, step=court.step,
+                trials=(Trial(plan=plan, losses=(2.6,)),),
+            )
+        )  # fmt: skip
+        assert remedy.plan[0].from_step == remedy.due - 1
 
     def test_a_trial_that_never_reports_does_not_hold_the_remedy_up(self):
         court = _court(pretrain(trials=2))
@@ -397,6 +478,10 @@ class TestTheLadder:
             a for rung in Ladder().rungs(place) for a in rung.plan if isinstance(a, ExcludeRank)
         ]
         assert [one.rank for one in excluded] == [3]
+
+    def test_a_wrong_gradient_that_lands_after_one_that_did_not_is_returned_from(self):
+        rung = Ladder().choose(_place(cause="corrupted gradient", rung=1))
+        assert isinstance(rung.plan[0], RollBack)
 
     def test_moments_that_are_wrong_everywhere_begin_anew(self):
         rungs = Ladder().rungs(_place(cause="optimizer state"))

@@ -4,14 +4,16 @@ import json
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from steadytrain import cli, control, journal
-from steadytrain.actions import ScaleLearningRate
+from steadytrain.actions import RollBack, ScaleLearningRate
 from steadytrain.control import Word
-from steadytrain.events import PersonSaid, RemedyDone, StepRecord
+from steadytrain.events import PersonSaid, Proposal, RemedyDone, StepRecord
 from steadytrain.replay import replay
+from steadytrain.standing import Standing
 from steadytrain.train import desk
 from steadytrain.train.desk import Desk
 from tests import rig
@@ -266,3 +268,20 @@ def test_looking_costs_next_to_nothing_when_it_is_not_time(tmp_path, monkeypatch
     for _ in range(5):
         quiet.attend()
     assert len(looks) == 2
+
+
+@pytest.mark.parametrize("word", [Word(verb="accept", remedy="remedy-1"), Word(verb="act")])
+def test_a_proposal_whose_state_is_no_longer_kept_is_not_accepted(tmp_path, word):
+    standing = Standing(step=400)
+    standing.proposals["remedy-1"] = Proposal(
+        id="remedy-1", incident="incident-1", step=60, rung=0, cause="instability",
+        plan=(RollBack(to_step=50),), why="",
+    )  # fmt: skip
+    memory = SimpleNamespace(standing=standing, is_judging=True)
+    guarded = Desk(tmp_path, memory, oldest=lambda: 90, say=lambda _: None)
+    sent = control.send(tmp_path, word)
+    guarded.read()
+    fate = control.fate(tmp_path, sent)
+    assert fate.state == "refused"
+    assert "remedy-1 has waited for too long" in fate.why
+    assert "the oldest state is of step 90" in fate.why

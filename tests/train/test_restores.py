@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from steadytrain import journal
+from steadytrain.actions import ScaleLearningRate
 from steadytrain.events import (
     Advice,
     AttemptBegan,
@@ -19,6 +20,7 @@ from steadytrain.train import Feed, Session
 from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.restores import Restores
 from steadytrain.train.snapshots import Snapshots
+from steadytrain.train.track import Expected
 from tests import rig
 
 GARBLED = range(40 * rig.BATCH, 43 * rig.BATCH)
@@ -343,3 +345,17 @@ def test_dropout_and_running_statistics_come_out_the_same_after_a_restart(tmp_pa
     assert (found.step, found.differences) == (4, ())
     assert "loss" in found.checked
     assert found.loss == pytest.approx(found.recorded_loss, rel=1e-6)
+
+
+def test_a_rate_that_is_a_tensor_is_put_back_after_the_comparison(tmp_path):
+    _, optimizer, guarded = rig.session(tmp_path / "r", steps=20, schedule=None)
+    rate = optimizer.param_groups[0]["lr"] = torch.tensor(3e-3)
+    lower = ScaleLearningRate(factor=0.5, from_step=0, hold_steps=20, rewarm_steps=1)
+    guarded._deeds.adopt([
+        Remedy(
+            id="remedy-1", incident="i", step=0, due=1, rung=0, cause="", plan=(lower,), why=""
+        )
+    ])  # fmt: skip
+    guarded._restores.verify(Expected(step=5), attempt=1, source="snapshot", rng=None, flight=None)
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert float(rate) == pytest.approx(3e-3)

@@ -14,6 +14,7 @@ from steadytrain.events import (
     AttemptBegan,
     BatchExamined,
     Diagnosis,
+    JudgeState,
     Outcome,
     PanelRecord,
     Remedy,
@@ -261,6 +262,28 @@ def test_an_error_inside_the_judge_ends_judging_and_not_training(tmp_path, capsy
     rig.train(tmp_path / "r", steps=20, fence=True)
     assert [one.step for one in _of(tmp_path / "r", StepRecord)] == list(range(1, 21))
     assert "UNGUARDED" in capsys.readouterr().err
+
+
+def test_a_run_whose_judge_failed_goes_on_after_a_restart(tmp_path, monkeypatch):
+    judged = Judge._step
+
+    def broken(self, state, record):
+        if record.step == 12:
+            raise ZeroDivisionError("a bug of ours")
+        return judged(self, state, record)
+
+    monkeypatch.setattr(Judge, "_step", broken)
+    model, _, guarded = rig.session(tmp_path / "r", steps=40, fence=True)
+    with guarded as run:
+        for batch in run:
+            run.backward(model(batch.tokens_BT), batch)
+            run.step()
+            if run.step_number == 25:
+                break
+    rig.train(tmp_path / "r", steps=40, fence=True)
+    assert isinstance(list(journal.read(tmp_path / "r"))[-1], RunEnded)
+    assert all(one.step < 12 or one.step > 20 for one in _of(tmp_path / "r", JudgeState))
+    assert [one.differences for one in replay(tmp_path / "r")] == [()]
 
 
 @pytest.mark.parametrize(

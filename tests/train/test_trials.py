@@ -7,6 +7,7 @@ import pytest
 from steadytrain import journal
 from steadytrain.actions import RollBack, ScaleLearningRate, SkipDraws
 from steadytrain.events import StepRecord, TrialDone, TrialWanted
+from steadytrain.train.schedule import WarmupStableDecay
 from tests import rig
 
 ONSET, NOW, UPDATES = 48, 50, 6
@@ -19,9 +20,9 @@ TOO_FAR = (RollBack(to_step=0),)
 NEW_DATA = (RollBack(to_step=46), SkipDraws(ranges=((47 * 12, 50 * 12),), from_step=46))
 
 
-def _train(home, candidates):
+def _train(home, candidates, **changes):
     """Train to the end; before one update, try candidates as the judge would ask for it."""
-    model, optimizer, guarded = rig.session(home, steps=60)
+    model, optimizer, guarded = rig.session(home, steps=60, **changes)
     done = None
     with guarded as run:
         for batch in run:
@@ -73,3 +74,14 @@ def test_data_that_a_candidate_leaves_out_are_left_out(tried):
     assert last.plan == NEW_DATA
     assert last.losses != tried[1].trials[0].losses
     assert all(math.isfinite(one) for one in last.losses)
+
+
+def test_without_a_schedule_a_factor_counts_once_and_not_again_at_every_update(tmp_path):
+    half = (
+        RollBack(to_step=46),
+        ScaleLearningRate(factor=0.5, from_step=46, hold_steps=50, rewarm_steps=1),
+    )
+    constant = WarmupStableDecay(peak=3e-3, steps=60, warmup=0, decay=0)
+    (planned,) = _train(tmp_path / "planned", (half,), schedule=constant)[1].trials
+    (unplanned,) = _train(tmp_path / "unplanned", (half,), schedule=None)[1].trials
+    assert unplanned.losses == planned.losses

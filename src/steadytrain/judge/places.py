@@ -2,6 +2,8 @@
 
 import math
 
+import msgspec
+
 from steadytrain.actions import (
     AskPerson,
     BeginDecay,
@@ -22,7 +24,7 @@ from steadytrain.actions import (
 from steadytrain.causes import INSTABILITY, LOGIT_GROWTH, SHALLOW_GRADIENTS
 from steadytrain.events import BatchExamined, Proposal
 from steadytrain.judge.evidence import Evidence, is_higher
-from steadytrain.judge.rungs import Place
+from steadytrain.judge.rungs import Place, Rung
 from steadytrain.judge.seen import farness, layer_ratios, lr_jump, mixture_of
 from steadytrain.judge.state import LAG, Case, State, Tried
 from steadytrain.ramps import value_at
@@ -84,7 +86,8 @@ def place_of(state: State, case: Case, cause: str, *, relapse: int, cool_down: i
     mine = [one for one in state.history if one.incident == case.id]
     return Place(
         cause=cause,
-        rung=len(same),
+        # A trial may have taken a later rung than the next: what is milder was passed over.
+        rung=max([len(same), *(one.rung + 1 for one in same)]),
         tries=len(mine),
         onset=case.onset,
         due=state.step + LAG,
@@ -102,11 +105,21 @@ def place_of(state: State, case: Case, cause: str, *, relapse: int, cool_down: i
         epsilon_factor=_epsilon_factor(state, examined),
         rollbacks=state.num_rollbacks,
         steps_lost=state.steps_lost,
-        lr_left=math.prod(one.lr_factor for one in mine if one.result != "refused"),
+        # What did not cure is cancelled by the next rung, and its factor with it.
+        lr_left=math.prod(one.lr_factor for one in mine if one.result in ("pending", "cured")),
         steps=state.steps,
         draws_per_step=value_at(state.sizes, state.step + LAG),
         can=state.can,
     )
+
+
+def offer(state: State, case: Case, place: Place, at: int, rung: Rung) -> Proposal:
+    """The rung as it is proposed, tried or carried out; `at`: how many rungs after the next."""
+    return Proposal(
+        id=f"remedy-{state.num_remedies}", incident=case.id, step=state.step,
+        rung=place.rung + at, cause=place.cause, plan=in_place_of(state, case, rung.plan),
+        why=rung.why,
+    )  # fmt: skip
 
 
 def tried_of(state: State, case: Case, offered: Proposal, result: str) -> Tried:
@@ -133,20 +146,19 @@ def in_place_of(state: State, case: Case, plan: tuple[Plan, ...]) -> tuple[Plan,
     """The plan in place of what was tried before in this case: a higher rung holds all of a
     lower one that it needs. What made things worse is undone from before it was done. Nothing goes
     back to before the run began: a branch has none of its parent's earlier states."""
-    plan = tuple(
-        RollBack(to_step=max(action.to_step, state.begin))
-        if isinstance(action, RollBack)
-        else action
-        for action in plan
-    )
+    back = roll_back_step(plan)
+    if back is not None and back < state.begin:
+        plan = _from(plan, back, state.begin)
     mine = [one for one in state.history if one.incident == case.id and one.began is not None]
     replaced = [one for one in mine if one.result in ("not cured", "worse")]
     if not replaced or any(isinstance(action, AskPerson) for action in plan):
         return plan
     back = roll_back_step(plan)
-    if back is None and any(one.result == "worse" for one in replaced):
-        back = min(one.began for one in replaced if one.began is not None)
-        plan = (RollBack(to_step=back), *plan)
+    began = [one.began for one in replaced if one.result == "worse" and one.began is not None]
+    if began and (back is None or min(began) < back):
+        before = max(min(began), state.begin)
+        plan = (RollBack(to_step=before), *plan) if back is None else _from(plan, back, before)
+        back = before
     from_step = back if back is not None else state.step + LAG - 1
     # Only settings are taken back: what was left out may have been part of the trouble.
     out = merge(one for tried in replaced for one in tried.left_out)
@@ -154,6 +166,18 @@ def in_place_of(state: State, case: Case, plan: tuple[Plan, ...]) -> tuple[Plan,
         *plan,
         *((SkipDraws(ranges=out, from_step=from_step),) if out else ()),
         *(Cancel(remedy=one.remedy, from_step=from_step) for one in replaced),
+    )
+
+
+def _from(plan: tuple[Plan, ...], back: int, step: int) -> tuple[Plan, ...]:
+    """A plan that returns to `back`, with another step in its place."""
+    return tuple(
+        msgspec.structs.replace(action, to_step=step)
+        if isinstance(action, RollBack)
+        else msgspec.structs.replace(action, from_step=step)
+        if getattr(action, "from_step", None) == back
+        else action
+        for action in plan
     )
 
 

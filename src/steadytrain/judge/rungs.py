@@ -228,17 +228,11 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def _for_corrupted_gradient(self, place: Place) -> tuple[Rung, ...]:
         back = self._before(place.onset, self.margin)
-        rungs = []
-        if not place.landed:
-            rungs.append(
-                Rung(
-                    plan=(SkipUpdate(step=place.onset),),
-                    why="the update with the wrong gradient did not land; nothing else is wrong",
-                )
-            )
-        rungs.append(
-            Rung(plan=(RollBack(to_step=back),), why="return to before the wrong gradient")
-        )
+        far = self._before(place.onset, self.margin + self.further)
+        skipped = "the update with the wrong gradient did not land; nothing else is wrong"
+        rungs = [] if place.landed else [Rung(plan=(SkipUpdate(step=place.onset),), why=skipped)]
+        why = "return to the state before the wrong gradient"
+        rungs.append(Rung(plan=(RollBack(to_step=back),), why=why))
         if len(place.unlike_ranks) == 1:
             rank = place.unlike_ranks[0]
             rungs.append(
@@ -247,6 +241,9 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                     why=f"the gradient of rank {rank} is wrong again: leave it out of the average",
                 )
             )
+        elif place.landed:
+            # The second remedy returns, also where the first one held an update back.
+            rungs.append(Rung(plan=(RollBack(to_step=far),), why=f"{why}, from further back"))
         return (*rungs, ask("gradients stay wrong after a rollback: suspect the hardware"))
 
     def _for_repeated_data(self, place: Place) -> tuple[Rung, ...]:

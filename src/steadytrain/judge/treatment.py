@@ -40,8 +40,7 @@ from steadytrain.judge.outcome import (
     panel_before,
     settled,
 )
-from steadytrain.judge.places import STATE_CAUSES, evidence_of, in_place_of, place_of, tried_of
-from steadytrain.judge.rungs import Place, Rung
+from steadytrain.judge.places import STATE_CAUSES, evidence_of, offer, place_of, tried_of
 from steadytrain.judge.state import (
     LAG,
     Case,
@@ -131,6 +130,8 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         case = state.case
         if case is None or case.phase != "trying" or case.id != done.incident:
             return state, ()
+        if not done.trials:
+            return self._take(state, state.candidates[0])  # no state near enough was held
         by_plan = {one.plan: one for one in done.trials}
         for candidate in state.candidates:
             if (trial := by_plan.get(candidate.plan)) is None:
@@ -211,9 +212,14 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """A look at the panel: what a cure is verified by, or a baseline for later."""
         case = state.case
         if case is None:
-            return amend(state, panel=state.panel_now, panel_now=record), ()
+            newest = state.panel_now
+            if newest is None or record.step > newest.step:
+                state = amend(state, panel=newest or state.panel, panel_now=record)
+            return state, ()  # an older look is one that a restart repeats
         if case.phase != "verifying" or case.panel_due is None:
             return state, ()
+        if record.step < case.panel_due - LAG:
+            return state, ()  # a restart repeats it: the remedy has not been judged good by then
         before = panel_before(state, case)
         assert before is not None
         harmed = self.verification.harmed(before, record)
@@ -235,11 +241,11 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         wants_trial = cause in STATE_CAUSES and state.num_trials < self.trials
         rungs = self.ladder.candidates(place, self.trial_candidates) if wants_trial else ()
         if len(rungs) < 2:
-            return self._take(state, _offered(state, place, 0, rung))
+            return self._take(state, offer(state, case, place, 0, rung))
         due = state.step + LAG
         state = amend(
             amend_case(state, case, phase="trying", examine_at=due),
-            candidates=tuple(_offered(state, place, at, one) for at, one in enumerate(rungs)),
+            candidates=tuple(offer(state, case, place, at, one) for at, one in enumerate(rungs)),
             num_trials=state.num_trials + 1,
         )
         wanted = TrialWanted(
@@ -252,7 +258,9 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Propose or carry out, as the mode says; what a person has to decide is always carried."""
         case = _open_case(state)
         mode = state.mode or self.mode
-        offered = msgspec.structs.replace(offered, plan=in_place_of(state, case, offered.plan))
+        # A trial took its time: nothing of the plan may begin before it can be carried out.
+        plan = begun_now(offered.plan, state.step + LAG - 1)
+        offered = msgspec.structs.replace(offered, plan=plan)
         asks = any(isinstance(action, AskPerson) for action in offered.plan)
         if mode == "act" or asks:
             return self._carry_out(state, offered)
@@ -382,14 +390,6 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         windows = [state.windows[one.signal] for one in alarms if one.signal in state.windows]
         histories = tuple((one.recent_steps, one.recent_distances) for one in windows)
         return find_onset(histories, step, near=self.near, reach=self.reach)
-
-
-def _offered(state: State, place: Place, at: int, chosen: Rung) -> Proposal:
-    assert state.case is not None
-    return Proposal(
-        id=f"remedy-{state.num_remedies}", incident=state.case.id, step=state.step,
-        rung=place.rung + at, cause=place.cause, plan=chosen.plan, why=chosen.why,
-    )  # fmt: skip
 
 
 def _open_case(state: State) -> Case:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from steadytrain import plans
-from steadytrain.actions import Plan
+from steadytrain.actions import Plan, roll_back_step
 from steadytrain.control import Inbox, Letter
 from steadytrain.errors import SettingError
-from steadytrain.events import PersonSaid
+from steadytrain.events import PersonSaid, Proposal
 from steadytrain.judge.state import LAG
 from steadytrain.train.memory import Memory
 
@@ -124,6 +124,11 @@ class Desk:
         if word.verb in ("accept", "refuse"):
             proposal = standing.proposal(word.remedy)
             incident, remedy = proposal.incident, proposal.id
+            if word.verb == "accept":
+                self._refuse_lost_state(proposal)
+        elif word.verb == "act":
+            for waiting in standing.proposals.values():
+                self._refuse_lost_state(waiting)  # to act is to accept it
         elif word.verb == "order":
             after = self._memory.state.step + LAG - 1
             plan = plans.parse(word.plan, after=after)
@@ -140,6 +145,17 @@ class Desk:
             plan=plan,
             words=word.words,
         )
+
+    def _refuse_lost_state(self, proposal: Proposal) -> None:
+        """A proposal may have waited for so long that no state is kept to go back to."""
+        back = roll_back_step(proposal.plan)
+        if back is not None:
+            try:
+                self._memory.standing.refuse_return(back, self._oldest())
+            except SettingError as error:
+                raise SettingError(
+                    f"{proposal.id} has waited for too long: {error}. Refuse it first"
+                ) from error
 
     def _refuse_if_settled(self, name: str, why: str) -> None:
         """Refuse what cannot be read, unless somebody seems to be writing it: then look again."""

@@ -244,9 +244,9 @@ class Dials:
         else:
             rates = self.rates(step, settings)
         for group, rate, epsilon in zip(self._groups, rates, self._epsilons, strict=True):
-            _turn(group, "lr", rate)
+            turn(group, "lr", rate)
             if is_adams(group):
-                _turn(group, "eps", epsilon * settings.epsilon_factor)
+                turn(group, "eps", epsilon * settings.epsilon_factor)
         self._used = rates[0]
         return self._used
 
@@ -282,7 +282,7 @@ class Dials:
         used = self._used if isinstance(rate, Tensor) else float(rate)
         if self._schedule is None:
             for group, found in zip(self._groups, self._found, strict=True):
-                _turn(group, "lr", found)
+                turn(group, "lr", found)
         return used
 
 
@@ -291,7 +291,7 @@ def is_adams(group: dict[str, Any]) -> bool:
     return "eps" in group and "betas" in group
 
 
-def _turn(group: dict[str, Any], key: str, value: float) -> None:
+def turn(group: dict[str, Any], key: str, value: float) -> None:
     """Set a hyperparameter; one that is a tensor stays the tensor that a captured graph knows."""
     if isinstance(group[key], Tensor):
         group[key].fill_(value)

@@ -47,6 +47,7 @@ class History:
         done: ids of those carried out.
         abandoned: (attempt, step): states of that attempt or an earlier one, after that step, lie
             on a branch that was given up.
+        trial, panel: what was asked for last.
         limits: what the gate compared with at each step of the present branch.
         track: what each state of the present branch must look like.
         draws: position after each step of the present branch.
@@ -58,6 +59,8 @@ class History:
     remedies: list[Remedy] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
     abandoned: list[tuple[int, int]] = field(default_factory=list)
+    trial: TrialWanted | None = None
+    panel: PanelWanted | None = None
     limits: dict[int, Limits] = field(default_factory=dict)
     track: Track = field(default_factory=Track)
     has_ended: bool = False
@@ -78,6 +81,10 @@ class History:
             case RemedyDone():
                 self.done.add(event.remedy)
                 self._abandon(next(one for one in self.remedies if one.id == event.remedy))
+            case TrialWanted():
+                self.trial = event
+            case PanelWanted():
+                self.panel = event
             case StepRecord():
                 # An update that was held back is held back again, whatever held it: the fault may
                 # have been one of that moment, and the branch went on without the update.
@@ -149,7 +156,7 @@ class Memory:
     def allows(self, at_or_before: int, attempt: int, step: int) -> bool:
         """Whether a state saved in `attempt` after `step` may be gone back to."""
         case = self.state.case
-        if case is not None and case.phase in ("examining", "treating"):
+        if case is not None and case.phase in ("examining", "trying", "treating"):
             # A state saved while something was wrong may be what is wrong.
             at_or_before = min(at_or_before, case.onset - 1)
         is_known = self.history.track.knows(step)
@@ -180,7 +187,8 @@ class Memory:
 
     def save_state(self) -> None:
         """Write the judge's memory down, so that a restart reads less."""
-        self._write(JudgeState(step=self.state.step, state=freeze(self.state)))
+        if self.is_judging:
+            self._write(JudgeState(step=self.state.step, state=freeze(self.state)))
 
     def pending(self) -> list[Order]:
         """Orders of an earlier life that were never carried out."""
@@ -202,6 +210,11 @@ class Memory:
                     examine_at=case.examine_at,
                 )
             )
+        trial, panel = self.history.trial, self.history.panel
+        if case is not None and case.phase == "trying" and trial is not None:
+            open_orders.append(trial)
+        if case is not None and case.panel_due is not None and panel is not None:
+            open_orders.append(panel)
         return open_orders
 
     def close(self) -> None:

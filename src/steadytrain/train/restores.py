@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from steadytrain.events import RestoreVerified, StepRecord
 from steadytrain.train.feed import Feed
-from steadytrain.train.hands import Dials, Orders
+from steadytrain.train.hands import Dials, Orders, turn
 from steadytrain.train.losses import sequence_sums, token_losses
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight
@@ -196,7 +196,10 @@ class Restores:
 
     def _compare_optimizer(self, expected: Expected, mine: _Notes) -> None:
         groups = self._optimizer.param_groups
-        held = [(group["lr"], group.get("eps")) for group in groups]
+        # As numbers: a rate that is a tensor is filled in place.
+        held = [
+            {key: float(group[key]) for key in ("lr", "eps") if key in group} for group in groups
+        ]
         settings = self._orders().at(expected.step + 1)
         made = expected.made
         if made is not None and made.lr is not None and made.lr_planned is not None:
@@ -227,10 +230,9 @@ class Restores:
             words = "epsilon" if name == "eps" else name
             same = used[name] == was
             mine.add(what, None if same else f"{words} is {used[name]:g}, on record is {was:g}")
-        for group, (lr, eps) in zip(groups, held, strict=True):
-            group["lr"] = lr
-            if eps is not None:
-                group["eps"] = eps
+        for group, values in zip(groups, held, strict=True):
+            for key, value in values.items():
+                turn(group, key, value)
         self._compare_updates(expected, mine)
 
     @torch.no_grad()

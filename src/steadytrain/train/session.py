@@ -238,6 +238,7 @@ class Session:
                 snapshots=self._trajectory.snapshots,
                 ranks=self._ranks,
                 dial=self._set_dials,
+                release=self._dials.release,
                 loss=examiner.loss,
             ),
             ranks=self._ranks,

@@ -27,6 +27,7 @@ class Trials:
 
     Args:
         dial: sets the optimizer's hyperparameters for a step under given settings.
+        release: puts the user's own learning rate back, where no schedule is known.
         loss: of one recorded update's sequences on this rank, under the present weights.
     """
 
@@ -39,6 +40,7 @@ class Trials:
         snapshots: Snapshots,
         ranks: Ranks,
         dial: Callable[[int, Settings], Dial],
+        release: Callable[[], float],
         loss: Callable[[Flight], float],
     ) -> None:
         self._reruns = reruns
@@ -47,6 +49,7 @@ class Trials:
         self._snapshots = snapshots
         self._ranks = ranks
         self._dial = dial
+        self._release = release
         self._loss = loss
 
     def try_out(
@@ -125,6 +128,7 @@ class Trials:
             draws = self._feed.share(self._feed.step_draws(step))
             dial = self._dial(step, orders.at(step))
             loss_B, norm = self._reruns.make(step, draws, dial)
+            self._release()
             if step >= wanted.onset:
                 losses.append(self._mean(float(loss_B.mean())))
                 norms.append(norm)
