@@ -1,6 +1,7 @@
 """The loop's promises: what is recorded, what is refused, what a rollback leaves behind."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -312,3 +313,18 @@ def test_a_home_of_another_run_is_refused(tmp_path, change, words, monkeypatch):
         change = {}
     with pytest.raises(CheckpointError, match=f"{words}.*Choose another home"):
         rig.train(tmp_path / "r", steps=5, **change)
+
+
+def test_a_rollback_without_a_state_to_return_to_does_not_begin_anew(tmp_path):
+    model, _, guarded = rig.session(
+        tmp_path / "r", steps=80, garbled=range(40 * rig.BATCH, 43 * rig.BATCH)
+    )
+    with guarded as run:
+        for batch in run:
+            run.backward(model(batch.tokens_BT), batch)
+            run.step()
+            if _of(tmp_path / "r", Remedy):
+                break  # decided and not carried out
+    shutil.rmtree(tmp_path / "r" / "checkpoints")
+    with pytest.raises(CheckpointError, match="remedy-1 returns to step 40"):
+        rig.train(tmp_path / "r", steps=80)

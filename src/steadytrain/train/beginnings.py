@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steadytrain.actions import roll_back_step
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import AttemptBegan, Remedy, RunBranched
 from steadytrain.train.deeds import Deeds
@@ -42,7 +43,8 @@ def begin_life(
         whether the run has ended already.
 
     Raises:
-        CheckpointError: the home holds another run, or what shall be branched from cannot be.
+        CheckpointError: the home holds another run; what shall be branched from cannot be; a
+            rollback was decided and no state so old is left.
         SettingError: the run would end before it branches off.
     """
     at = trajectory
@@ -52,6 +54,8 @@ def begin_life(
     deeds.adopt((*inherited, *own))
     at.attempt = past.attempt
     checkpoint = at.restore_newest(steps) if past.attempt else None
+    if checkpoint is None:
+        _insist_on_return(past.pending)
     parent = _parent_of(past, branch_from)
     is_branch = checkpoint is None and parent is not None
     if checkpoint is None and parent is not None:
@@ -92,6 +96,17 @@ def _tell_past(trajectory: Trajectory, ranks: Ranks) -> _Past:
     told: Any = ranks.tell(past)
     assert isinstance(told, _Past)
     return told
+
+
+def _insist_on_return(pending: Sequence[Order]) -> None:
+    """Refuse to begin at step 0 what was to go back to a later one."""
+    for order in pending:
+        if isinstance(order, Remedy) and (back := roll_back_step(order.plan)):
+            raise CheckpointError(
+                f"{order.id} returns to step {back}, and no checkpoint at or before it is left that "
+                "verifies: to begin at step 0 would throw the run away. Put one back into the "
+                "run's checkpoints folder, or begin a branch from an older copy (branch_from=)."
+            )
 
 
 def _parent_of(past: _Past, branch_from: BranchFrom | None) -> tuple[Path, int | None] | None:
