@@ -103,7 +103,7 @@ def _insist_on_return(pending: Sequence[Order]) -> None:
     for order in pending:
         if isinstance(order, Remedy) and (back := roll_back_step(order.plan)):
             raise CheckpointError(
-                f"{order.id} returns to step {back}, and no checkpoint at or before it is left that "
+                f"{order.id} returns to step {back}, and no checkpoint so old is left that "
                 "verifies: to begin at step 0 would throw the run away. Put one back into the "
                 "run's checkpoints folder, or begin a branch from an older copy (branch_from=)."
             )
