@@ -318,7 +318,7 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 why="the step was too long for the model: return to before it, and lower the "
                 "learning rate",
             )
-        held = (SetClipping(method="zclip", from_step=back), self._damp(back))
+        held = (SetClipping(method="spikes", from_step=back), self._damp(back))
         kept_small = (
             LimitUpdates(from_step=back),
             ScaleEpsilon(factor=place.epsilon_factor or self.epsilon_factor, from_step=back),
@@ -333,8 +333,8 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             ),
             Rung(
                 plan=(home, wide, lower, *held),
-                why="a lower learning rate did not hold: clip by the usual norm and damp the "
-                "shallow layers' gradients",
+                why="a lower learning rate did not hold: cut gradients far beyond their history "
+                "and damp those of the shallow layers",
             ),
             Rung(
                 plan=(home, wide, lower_still, *held, *kept_small, ResetMoments(from_step=back)),
