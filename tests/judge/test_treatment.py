@@ -12,6 +12,7 @@ from steadytrain.actions import (
     ScaleLearningRate,
     SetZLoss,
     SkipDraws,
+    SkipUpdate,
 )
 from steadytrain.events import (
     Advice,
@@ -31,6 +32,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.ladder import Ladder
 from steadytrain.judge.rungs import Doses, Place
+from steadytrain.judge.state import Limits
 from steadytrain.recipes import pretrain
 from tests.judge.test_judge import Court, _corrupt, _examined
 from tests.samples import began
@@ -85,6 +87,20 @@ class TestModes:
         assert [type(one) for one in told] == [Diagnosis, Proposal]
         assert _of(court.train(40, losses=(2.6, 2.6, 2.6)), Remedy) == []
         assert court.state.case is None
+
+    def test_a_run_that_is_observed_has_no_limits(self):
+        assert _court().judge.limits(_court().state).loss is not None
+        court = _court(pretrain(mode="observe"))
+        assert court.judge.limits(court.state) == Limits()
+        _say(court, "act")
+        assert court.judge.limits(court.state).loss is not None
+
+    def test_what_the_gate_has_done_already_is_not_proposed(self):
+        court = _court(pretrain(mode="ask"))
+        (incident,) = _of(court.train(1, grad_norm=float("inf"), committed=False), Incident)
+        court.train(1)
+        (remedy,) = _of(court.tell(_examined(incident.id, court.step)), Remedy)
+        assert [type(one) for one in remedy.plan] == [SkipUpdate]
 
     def test_to_ask_is_to_propose_and_wait(self):
         court = _court(pretrain(mode="ask"))

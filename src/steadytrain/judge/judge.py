@@ -136,7 +136,10 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 return state, ()
 
     def limits(self, state: State) -> Limits:
-        """Limits for the gate at step `state.step + 1`."""
+        """Limits for the gate at step `state.step + 1`; none for a run that is only observed. What
+        is not finite is held back in every mode."""
+        if (state.mode or self.treatment.mode) == "observe":
+            return Limits()
         held = 0
         for seen in reversed(state.recent):
             if seen.committed:

@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from steadytrain.actions import AskPerson, Plan, begun_now, roll_back_step
+from steadytrain.actions import AskPerson, Plan, SkipUpdate, begun_now, roll_back_step
 from steadytrain.events import (
     Alarm,
     BatchExamined,
@@ -255,14 +255,15 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return state, (wanted,)
 
     def _take(self, state: State, offered: Proposal) -> Conclusion:
-        """Propose or carry out, as the mode says; what a person has to decide is always carried."""
+        """Propose or carry out, as the mode says."""
         case = _open_case(state)
         mode = state.mode or self.mode
         # A trial took its time: nothing of the plan may begin before it can be carried out.
         plan = begun_now(offered.plan, state.step + LAG - 1)
         offered = msgspec.structs.replace(offered, plan=plan)
-        asks = any(isinstance(action, AskPerson) for action in offered.plan)
-        if mode == "act" or asks:
+        # A question is a person's anyway, and the gate has held an update back already.
+        is_free = all(isinstance(action, AskPerson | SkipUpdate) for action in offered.plan)
+        if mode == "act" or is_free:
             return self._carry_out(state, offered)
         if mode == "observe":
             state = amend(state, candidates=())
