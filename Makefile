@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test slow check format bench clean
+.PHONY: demo test slow check format bench bench-long clean
 
 demo: $(STAMP)  ## train a small model on real text, break it in nine ways, watch it heal
 	$(BIN)/steadytrain demo
@@ -25,8 +25,13 @@ format: $(STAMP)
 	$(BIN)/ruff format src tests bench examples
 	$(BIN)/ruff check --fix src tests bench examples
 
-bench: $(STAMP)  ## every figure of the README, measured here
-	for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+LONG := $(addprefix bench/,causes.py cures.py quiet.py remedies.py seeds.py unstable.py)
+
+bench: $(STAMP)  ## figures of the README, measured here
+	for script in $(filter-out $(LONG),$(wildcard bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-long: $(STAMP)  ## those that train hundreds of runs: hours; each has --seeds, --jobs and --json
+	for script in $(LONG); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache
