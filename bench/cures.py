@@ -42,7 +42,7 @@ from policies import NEEDS_PERSON, POLICIES, Loop, NoGuard
 from steadytrain.lab import faults
 from steadytrain.lab.faults import Fault
 from steadytrain.lab.texts import Corpus
-from steadytrain.lab.train import Settings, assemble, load_corpus, train
+from steadytrain.lab.train import Settings, assemble, train
 from steadytrain.train import Ranks
 
 CALM = "calm"
@@ -130,7 +130,7 @@ def in_parallel(frame: Frame, cells: Sequence[Cell], *, jobs: int) -> Iterable[R
         Cell(run="rank" if world == 2 else CALM, seed=seed, policy=BEFORE) for seed, world in common
     ]
     for seed in {cell.seed for cell in cells}:
-        _corpus(seed)  # read before forking
+        forks.corpus(seed)  # read before forking
     broken = set()
     for part in (before, cells):
         left = [cell for cell in part if (cell.seed, cell.world) not in broken]
@@ -167,7 +167,7 @@ def _work(frame: Frame, cell: Cell) -> None:
     """Train a cell and write its row; rank 0 writes."""
     ranks = Ranks.join()
     folder = _folder(frame, cell)
-    corpus = _corpus(cell.seed)
+    corpus = forks.corpus(cell.seed)
     planned = _fault(frame, cell, corpus)
     plan = folder / "faults.json"
     if ranks.rank == 0:
@@ -212,15 +212,6 @@ def _fault(frame: Frame, cell: Cell, corpus: Corpus) -> tuple[Fault, ...]:
     chance = random.Random(f"cures-{cell.seed}-{cell.run}")
     step = frame.branch + FIRST + chance.randrange(SPREAD)
     return (faults.at(cell.run, step, chance, domains=corpus.domains, draws_per_step=BATCH),)
-
-
-_read_once: dict[int, Corpus] = {}
-
-
-def _corpus(seed: int) -> Corpus:
-    if seed not in _read_once:
-        _read_once[seed] = load_corpus(Settings(home=Path("unused"), seed=seed))
-    return _read_once[seed]
 
 
 def _folder(frame: Frame, cell: Cell) -> Path:

@@ -12,11 +12,15 @@ import shutil
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import machine
+from steadytrain.lab.model import Config
+from steadytrain.lab.texts import Corpus
+from steadytrain.lab.train import Settings, load_corpus
 
 PATIENCE_SECONDS = 3600
 """A run that takes longer is given up: its row says so, and the others go on."""
@@ -41,6 +45,13 @@ def say_machine(device: str) -> None:
     """The line about the machine, from a child."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
         print(pool.apply(machine.line) + ("" if device == "cpu" else ", on the GPU"), flush=True)
+
+
+@cache
+def corpus(seed: int, config: Config | None = None) -> Corpus:
+    """The lab's text of a seed, read once: before forking, for all children."""
+    plain = Settings(home=Path("unused"), seed=seed)
+    return load_corpus(plain if config is None else replace(plain, config=config))
 
 
 def read_rows(path: Path | None) -> list[Row]:

@@ -22,8 +22,7 @@ import forks
 import guarded
 from forks import Row
 from steadytrain.lab.mixtures import parse as parse_mixture
-from steadytrain.lab.texts import Corpus
-from steadytrain.lab.train import Settings, load_corpus, train
+from steadytrain.lab.train import Settings, train
 from steadytrain.train import Ranks
 
 PLANS = ("wsd", "cosine", "mixture", "ramp")
@@ -41,7 +40,7 @@ def main() -> None:
         plans = [one for one in PLANS if not options.only or one in options.only.split(",")]
         runs = [(plan, seed) for seed in seeds for plan in plans if (plan, seed) not in done]
         for seed in {seed for _, seed in runs}:
-            _corpus(seed)  # read before forking
+            forks.corpus(seed)  # read before forking
         with tempfile.TemporaryDirectory() as scratch:
             root = options.keep or Path(scratch)
             found = forks.run_all(
@@ -80,17 +79,8 @@ def _work(steps: int, device: str, run: Run, folder: Path) -> Row:
     if Ranks().rank == 0 and home.exists() and not (home / "journal").exists():
         shutil.rmtree(home)
     settings = settings_of(plan, steps, home, seed=seed, device=device)
-    train(settings, corpus=_corpus(seed))
+    train(settings, corpus=forks.corpus(seed))
     return guarded.figures(home)
-
-
-_read_once: dict[int, Corpus] = {}
-
-
-def _corpus(seed: int) -> Corpus:
-    if seed not in _read_once:
-        _read_once[seed] = load_corpus(Settings(home=Path("unused"), seed=seed))
-    return _read_once[seed]
 
 
 def say(rows: Sequence[Row]) -> None:

@@ -33,8 +33,7 @@ from steadytrain.events import PanelRecord, Remedy, StepRecord
 from steadytrain.judge.clocks import Clocks
 from steadytrain.judge.judge import Judge
 from steadytrain.lab import faults
-from steadytrain.lab.texts import Corpus
-from steadytrain.lab.train import Settings, assemble, load_corpus
+from steadytrain.lab.train import Settings, assemble
 from steadytrain.train import Ranks, Session
 
 WELL, NONE = "well", "none"
@@ -71,7 +70,7 @@ def main() -> None:
         }
         runs = [run for run in dict.fromkeys(runs) if run not in done]
         for seed in {seed for *_, seed in runs}:
-            _corpus(seed)  # read before forking
+            forks.corpus(seed, PROXY)  # read before forking
         with tempfile.TemporaryDirectory() as scratch:
             root = options.keep or Path(scratch)
             found = forks.run_all(
@@ -128,7 +127,7 @@ def _work(device: str, run: Run, folder: Path) -> Row:
 def _train(settings: Settings, disease: Disease, treatment: Treatment) -> None:
     """One run under a guard that hears nothing, with the remedy installed by hand."""
     ranks = Ranks()
-    parts = assemble(settings, ranks, corpus=_corpus(settings.seed))
+    parts = assemble(settings, ranks, corpus=forks.corpus(settings.seed, PROXY))
     for group in parts.optimizer.param_groups:
         group.update(disease.optimizer)
     session = Session(
@@ -164,7 +163,7 @@ def _plan(disease: Disease, seed: int, folder: Path) -> Path | None:
     if disease.fault is None:
         return None
     fault = faults.at(
-        disease.fault, ILL, random.Random(f"remedies-{seed}"), domains=_corpus(seed).domains,
+        disease.fault, ILL, random.Random(f"remedies-{seed}"), domains=forks.corpus(seed, PROXY).domains,
         draws_per_step=BATCH,
     )  # fmt: skip
     if disease.lasts is not None:
@@ -201,15 +200,6 @@ def _spikes(losses: Sequence[float]) -> int:
         not losses[at] <= 1.2 * statistics.median(losses[at - 16 : at])
         for at in range(40, len(losses))
     )
-
-
-_read_once: dict[int, Corpus] = {}
-
-
-def _corpus(seed: int) -> Corpus:
-    if seed not in _read_once:
-        _read_once[seed] = load_corpus(Settings(home=Path("unused"), seed=seed, config=PROXY))
-    return _read_once[seed]
 
 
 def say(rows: Sequence[Row]) -> None:

@@ -28,8 +28,7 @@ from cures import HEADER, NAMES, OURS, judged, summary
 from diseases import BATCH, PROXY, STEPS
 from forks import Row
 from policies import NEEDS_PERSON, POLICIES, Loop
-from steadytrain.lab.texts import Corpus
-from steadytrain.lab.train import Settings, assemble, load_corpus, train
+from steadytrain.lab.train import Settings, assemble, train
 from steadytrain.train import Ranks
 
 BEST = 4e-3
@@ -60,7 +59,7 @@ def main() -> None:
         policies = [one for one in options.policies.split(",") if one] or list(NAMES)
         runs: list[Run] = []
         for seed in range(options.first_seed, options.first_seed + options.seeds):
-            _corpus(seed)  # read before forking
+            forks.corpus(seed, PROXY)  # read before forking
             runs.append((1, "plain", seed, "no guard"))
             runs += [
                 (times, variant, seed, policy)
@@ -94,23 +93,14 @@ def _work(device: str, run: Run, folder: Path) -> Row:
         } | VARIANTS[variant]
     )  # fmt: skip
     if policy == OURS:
-        train(settings, corpus=_corpus(seed))
+        train(settings, corpus=forks.corpus(seed, PROXY))
         found = guarded.figures(settings.home)
     else:
-        parts = assemble(settings, Ranks(), corpus=_corpus(seed))
+        parts = assemble(settings, Ranks(), corpus=forks.corpus(seed, PROXY))
         ran = asdict(Loop(parts, POLICIES[policy](), Ranks(), z_loss=settings.z_loss).run(STEPS))
         found = {name: ran[name] for name in guarded.SHARED}
         found["persons"] = ran["acts"] if policy in NEEDS_PERSON else 0
     return {"steps": STEPS, "device": device} | found
-
-
-_read_once: dict[int, Corpus] = {}
-
-
-def _corpus(seed: int) -> Corpus:
-    if seed not in _read_once:
-        _read_once[seed] = load_corpus(Settings(home=Path("unused"), seed=seed, config=PROXY))
-    return _read_once[seed]
 
 
 def say(rows: Sequence[Row]) -> None:

@@ -18,6 +18,7 @@ from steadytrain.actions import (
     RollBack,
     SkipDraws,
     SkipUpdate,
+    ability,
     roll_back_step,
 )
 from steadytrain.errors import JournalError, SettingError
@@ -243,9 +244,9 @@ class Standing:
                 f"can order it. To undo update {action.step}, write: roll back {action.step - 1}"
             )
         can = self.began.can if self.began is not None else None
-        special = "spikes" if getattr(action, "method", "") == "spikes" else ""
-        if can is not None and f"{name}:{special}".rstrip(":") not in can:
-            wanted = f"{openings([name])[0]} {special}".strip()
+        needed = ability(action)
+        if can is not None and needed not in can:
+            wanted = f"{openings([name])[0]} {needed.partition(':')[2]}".strip()
             known = ", ".join(f"'{words}'" for words in openings(can))
             raise SettingError(
                 f"this run cannot '{wanted}': its model, optimizer or schedule lacks what that "
