@@ -21,7 +21,6 @@ GROUND = {
     "causes",
     "control",
     "errors",
-    "events",
     "journal",
     "phrases",
     "plans",
@@ -63,7 +62,6 @@ PUBLIC_NAMES = {
     "steadytrain.text": ["Habits", "Profile", "Verdict", "lint", "nearest"],
 }
 LARGE = {
-    "events",
     "train/session",
     "train/checkpoints",
 }  # architecture, section 8

@@ -1,4 +1,4 @@
-"""Names of causes: the words that a diagnosis, a ladder and a report share."""
+"""Names of causes: the words that a diagnosis, a ladder, a trend and a report share."""
 
 BAD_TEXT = "bad text"
 REPEATED_DATA = "repeated data"
@@ -33,3 +33,28 @@ ALL = (
     INSTABILITY,
     NOT_KNOWN,
 )
+
+# Why the panel moves: patterns of `Trend`.
+REWARM = "re-warm bump"
+ANNEALING = "annealing"
+STARVED = "starved domain"
+STABILITY_GAP = "stability gap"
+LEARNING = "learning the domain"
+LEAKED = "leaked panel"
+CORRUPT_SOURCE = "corrupt source"
+UNSTABLE = "unstable model"
+HARDER_BATCHES = "harder batches"
+
+PATTERNS = (
+    LEAKED,
+    CORRUPT_SOURCE,
+    STABILITY_GAP,
+    STARVED,
+    LEARNING,
+    REWARM,
+    ANNEALING,
+    UNSTABLE,
+    HARDER_BATCHES,
+    NOT_KNOWN,
+)
+"""Of `Trend.pattern`. A leaked panel is one that the training data hold or teach by heart."""

@@ -1,0 +1,147 @@
+"""The vocabulary. Three kinds of event, and nothing else is ever written to a journal:
+
+    Fact      observed: a step's numbers, a checkpoint on disk, a process that died
+    Judgment  concluded: a pure function of the facts and deeds before it
+    Deed      done: a remedy carried out, citing the judgment that asked for it
+
+Three clocks, never confused: `attempt` (a life of the run, begun by a start, a restart or a
+rollback), `step` (the update number, from 1; it repeats after a rollback), `draw` (absolute
+position in the data order; never renumbered).
+
+Units: losses are nats per token, durations seconds, ranges half-open `(first, end)`.
+Per-domain tuples are in the order of `RunBegan.domains`.
+
+Fields at their default are left out of a line, so a new field with a default is free.
+"""
+
+from steadytrain.events.evidence import (
+    BatchExamined,
+    ExaminedSequence,
+    Trial,
+    TrialDone,
+)
+from steadytrain.events.judgments import (
+    Advice,
+    Alarm,
+    Cause,
+    Diagnosis,
+    GiveUp,
+    Incident,
+    Outcome,
+    PanelMove,
+    PanelWanted,
+    Proposal,
+    Remedy,
+    RemedyDone,
+    Restart,
+    Trend,
+    TrialWanted,
+)
+from steadytrain.events.kinds import Deed, Event, Fact, Judgment
+from steadytrain.events.processes import (
+    Heartbeat,
+    ProcessExited,
+    WorkersFinished,
+    WorkersStarted,
+)
+from steadytrain.events.training import (
+    AttemptBegan,
+    CheckpointFailed,
+    CheckpointRefused,
+    CheckpointSaved,
+    JudgeState,
+    JudgingEnded,
+    OptimizerSettings,
+    PanelDrawn,
+    PanelRecord,
+    PersonSaid,
+    RestoreVerified,
+    RunBegan,
+    RunBranched,
+    RunEnded,
+    StepRecord,
+)
+
+__all__ = [
+    "KINDS",
+    "Advice",
+    "Alarm",
+    "AttemptBegan",
+    "BatchExamined",
+    "Cause",
+    "CheckpointFailed",
+    "CheckpointRefused",
+    "CheckpointSaved",
+    "Deed",
+    "Diagnosis",
+    "Event",
+    "ExaminedSequence",
+    "Fact",
+    "GiveUp",
+    "Heartbeat",
+    "Incident",
+    "JudgeState",
+    "JudgingEnded",
+    "Judgment",
+    "OptimizerSettings",
+    "Outcome",
+    "PanelDrawn",
+    "PanelMove",
+    "PanelRecord",
+    "PanelWanted",
+    "PersonSaid",
+    "ProcessExited",
+    "Proposal",
+    "Remedy",
+    "RemedyDone",
+    "Restart",
+    "RestoreVerified",
+    "RunBegan",
+    "RunBranched",
+    "RunEnded",
+    "StepRecord",
+    "Trend",
+    "Trial",
+    "TrialDone",
+    "TrialWanted",
+    "WorkersFinished",
+    "WorkersStarted",
+]
+
+KINDS: tuple[type[Event], ...] = (
+    RunBegan,
+    AttemptBegan,
+    RunEnded,
+    OptimizerSettings,
+    StepRecord,
+    PanelDrawn,
+    PanelRecord,
+    CheckpointSaved,
+    CheckpointFailed,
+    CheckpointRefused,
+    BatchExamined,
+    RestoreVerified,
+    RunBranched,
+    PersonSaid,
+    TrialDone,
+    JudgingEnded,
+    JudgeState,
+    WorkersStarted,
+    ProcessExited,
+    WorkersFinished,
+    Heartbeat,
+    Advice,
+    Alarm,
+    Incident,
+    Diagnosis,
+    Remedy,
+    Proposal,
+    PanelWanted,
+    Trend,
+    TrialWanted,
+    Outcome,
+    Restart,
+    GiveUp,
+    RemedyDone,
+)
+"""Every kind that a journal may hold. Adding one needs a golden line in tests/golden/events/."""
