@@ -52,14 +52,12 @@ def recall(
     Recorded judgments are passed over, and what a judge failed at: it begins afresh behind it.
 
     Args:
-        from_saved_state: begin at the newest `JudgeState` line instead of the first line.
+        from_saved_state: begin where `memory_begins`, instead of at the first line.
     """
     state = judge.init()
-    start = 0
-    if from_saved_state:
-        for index, event in enumerate(past):
-            if isinstance(event, JudgeState):
-                start, state = index + 1, thaw(event.state)
+    start = memory_begins(past) if from_saved_state else 0
+    if start and isinstance(saved := past[start - 1], JudgeState):
+        state = thaw(saved.state)
     yield None, (), state
     fatal = {at - 1 for at, event in enumerate(past) if isinstance(event, JudgingEnded)}
     for at, event in enumerate(past[start:], start):
@@ -69,6 +67,18 @@ def recall(
         elif not isinstance(event, Judgment) and at not in fatal:
             state, judgments = judge.update(state, event)
             yield event, judgments, state
+
+
+def memory_begins(past: list[Event]) -> int:
+    """Index from which on past lines matter to the judge's memory: behind the newest `JudgeState`,
+    or at the line that says that a judge has failed, if that is newer."""
+    start = 0
+    for index, event in enumerate(past):
+        if isinstance(event, JudgeState):
+            start = index + 1
+        elif isinstance(event, JudgingEnded):
+            start = index
+    return start
 
 
 def replay(home: Path) -> tuple[Replay, ...]:

@@ -1,7 +1,19 @@
 """What a restart finds again of what was asked for and not done."""
 
+import pytest
+
+from steadytrain import journal
 from steadytrain.actions import RollBack
-from steadytrain.events import Incident, PanelWanted, RemedyDone, TrialWanted
+from steadytrain.events import (
+    Incident,
+    JudgingEnded,
+    PanelWanted,
+    RemedyDone,
+    StepRecord,
+    TrialWanted,
+)
+from steadytrain.judge.judge import Judge
+from steadytrain.judge.state import Limits
 from steadytrain.recipes import pretrain
 from steadytrain.train.memory import Memory
 from tests.judge.test_judge import Court, _examined
@@ -61,3 +73,73 @@ def test_a_look_at_the_panel_that_was_asked_for_is_still_due(tmp_path):
     court.train(1, attempt=2)
     court.tell(_look(court.step, 2.45))
     assert _written(tmp_path / "answered", court).pending() == []
+
+
+class Broken(Judge, frozen=True, kw_only=True):
+    """A judge with a bug: it cannot judge one step, or cannot tell limits from one on."""
+
+    dies_at: int = 10**9
+    blind_from: int = 10**9
+
+    def update(self, state, event):
+        if isinstance(event, StepRecord) and event.step == self.dies_at:
+            raise ZeroDivisionError("a bug")
+        return super().update(state, event)
+
+    def limits(self, state):
+        if state.step >= self.blind_from:
+            raise ZeroDivisionError("a bug")
+        return super().limits(state)
+
+
+def _remembered(home, judge, events, *, fence=True):
+    memory = Memory(home, judge, events[0], say=lambda _: None, fence=fence)
+    for event in events[1:]:
+        memory.tell(event)
+    return memory
+
+
+def _events(steps):
+    court = Recorded(judge=pretrain())
+    court.train(steps)
+    return court.events
+
+
+def _failures(home):
+    return [one for one in journal.read(home, "rank0") if isinstance(one, JudgingEnded)]
+
+
+class TestAJudgeThatFails:
+    def test_ends_judging_and_not_training(self, tmp_path):
+        memory = _remembered(tmp_path, Broken(dies_at=5), _events(8))
+        memory.close()
+        (failure,) = _failures(tmp_path)
+        assert failure.reason == "ZeroDivisionError: a bug"
+        assert not memory.is_judging
+        assert len(list(journal.read(tmp_path, "rank0"))) == len(_events(8)) + 1
+
+    def test_over_the_limits_leaves_every_finite_update_through(self, tmp_path):
+        memory = _remembered(tmp_path, Broken(blind_from=5), _events(8))
+        assert memory.limits(9) == Limits()
+        assert memory.limits(10) == Limits()
+        memory.close()
+        assert len(_failures(tmp_path)) == 1
+
+    def test_before_it_could_say_so_does_not_stop_the_next_life(self, tmp_path):
+        _remembered(tmp_path, pretrain(), _events(8)).close()
+        judge = Broken(dies_at=5)
+        again = _remembered(tmp_path, judge, _events(1)[:1])
+        again.close()
+        assert not again.is_judging
+        assert len(_failures(tmp_path)) == 1
+        later = _remembered(tmp_path, judge, _events(1)[:1])
+        later.close()
+        assert later.is_judging
+
+    def test_is_heard_where_there_is_no_fence(self, tmp_path):
+        events = _events(8)
+        memory = _remembered(tmp_path, Broken(dies_at=5), events[:1], fence=False)
+        with pytest.raises(ZeroDivisionError):
+            for event in events[1:]:
+                memory.tell(event)
+        memory.close()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from steadytrain import codec, journal
 from steadytrain.actions import roll_back_step
@@ -24,12 +25,14 @@ from steadytrain.events import (
     StepRecord,
     TrialWanted,
 )
-from steadytrain.judge.judge import Judge
+from steadytrain.judge.judge import Conclusion, Judge
 from steadytrain.judge.state import Limits, State, freeze
-from steadytrain.replay import recall
+from steadytrain.replay import memory_begins, recall
 from steadytrain.standing import Standing
 from steadytrain.train.track import Track
 from steadytrain.wording import sentence
+
+T = TypeVar("T")
 
 Order = Incident | Remedy | PanelWanted | TrialWanted
 """What rank 0 asks all ranks to do before a later update."""
@@ -139,12 +142,15 @@ class Memory:
         self.state: State = judge.init()
         self._orders: list[Order] = []
         earlier = journal.load(home, "rank0")
-        unsaid = self._recall(judge, earlier)
+        self._failure: str | None = None
+        nothing: list[Judgment] = []
+        unsaid = self._fenced(lambda: self._recall(judge, earlier), otherwise=nothing)
         if self.history.begun is not None:
             self._refuse_another_run(self.history.begun, began)
         self._journal = journal.Journal(home, "rank0")
         for judgment in unsaid:
             self._write(judgment)
+        self._own_up()
         if self.history.begun is None:
             self.tell(began)
 
@@ -181,9 +187,12 @@ class Memory:
         """The gate's limits at a step: as they were, if the step is repeated."""
         if step in self.history.limits:
             return self.history.limits[step]
-        if self._judge is None:
+        judge = self._judge
+        if judge is None:
             return Limits()
-        return self._judge.limits(self.state)
+        limits = self._fenced(lambda: judge.limits(self.state), otherwise=Limits())
+        self._own_up()
+        return limits
 
     def save_state(self) -> None:
         """Write the judge's memory down, so that a restart reads less."""
@@ -225,7 +234,7 @@ class Memory:
         for event in past:
             self.history.note(event)
             self.standing.note(event)
-        begin = max((i + 1 for i, one in enumerate(past) if isinstance(one, JudgeState)), default=0)
+        begin = memory_begins(past)
         on_record = [codec.encode(one) for one in past[begin:] if isinstance(one, Judgment)]
         concluded: list[Judgment] = []
         for _, judgments, self.state in recall(judge, past, from_saved_state=True):
@@ -249,18 +258,34 @@ class Memory:
                 )
 
     def _conclude(self, event: Event) -> tuple[Judgment, ...]:
-        if self._judge is None:
+        judge = self._judge
+        if judge is None:
             return ()
+        unchanged: Conclusion = (self.state, ())
+        self.state, judgments = self._fenced(
+            lambda: judge.update(self.state, event), otherwise=unchanged
+        )
+        self._own_up()
+        return judgments
+
+    def _fenced(self, conclude: Callable[[], T], *, otherwise: T) -> T:
+        """What the judge says, or `otherwise` if it fails; that was its last word then."""
         try:
-            self.state, judgments = self._judge.update(self.state, event)
+            return conclude()
+        except CheckpointError:
+            raise
         except Exception as error:
             if not self._fence:
                 raise
-            reason = f"{type(error).__name__}: {error}"
+            self._failure = f"{type(error).__name__}: {error}"
             self._judge = None
+            return otherwise
+
+    def _own_up(self) -> None:
+        """Put on record that the judge has failed, once."""
+        if self._failure is not None:
+            reason, self._failure = self._failure, None
             self._write(JudgingEnded(step=self.state.step, reason=reason))
-            return ()
-        return judgments
 
     def _write(self, event: Event) -> None:
         self._journal.append(event)
