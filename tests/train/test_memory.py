@@ -137,9 +137,8 @@ class TestAJudgeThatFails:
         assert later.is_judging
 
     def test_is_heard_where_there_is_no_fence(self, tmp_path):
-        events = _events(8)
-        memory = _remembered(tmp_path, Broken(dies_at=5), events[:1], fence=False)
+        *events, fatal = _events(5)
+        memory = _remembered(tmp_path, Broken(dies_at=5), events, fence=False)
         with pytest.raises(ZeroDivisionError):
-            for event in events[1:]:
-                memory.tell(event)
+            memory.tell(fatal)
         memory.close()
