@@ -228,9 +228,7 @@ def _panel(events: Sequence[Event], began: RunBegan, words: dict[str, str]) -> l
         if end.is_too_weak:
             half = 100 * (math.exp(1.96 * end.error) - 1)
             notes.append(
-                words["weak"].format(
-                    name=name, count=end.sequences, half=half, needed=end.sequences_needed
-                )
+                words["weak"].format(name=name, count=end.sequences, half=half, needed=end.needed())
             )
     heads = ("domain", "perplexity", "interval", "loss", "bits", "sequences")
     head = "".join(f"<th>{words[name]}</th>" for name in heads)
