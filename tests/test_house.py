@@ -59,6 +59,7 @@ PUBLIC_NAMES = {
         "WarmupStableDecay",
         "branch_step",
     ],
+    "steadytrain.panels": ["FixedPanel", "PanelSegment", "PanelSequence", "draw", "named"],
     "steadytrain.text": ["Habits", "Profile", "Verdict", "lint", "nearest"],
 }
 LARGE = {
@@ -191,6 +192,7 @@ def test_no_circle_of_imports():
         "from steadytrain.board.report import write_report",
         "from steadytrain.board.zoom import write_zoom",
         "from steadytrain.readers.discovery import discover",
+        "from steadytrain.panels import FixedPanel, draw",
         "from steadytrain import Watch; Watch().update(1, 2.0)",
         "from steadytrain import cli",
         "import steadytrain.launch.supervisor",
