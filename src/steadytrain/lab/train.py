@@ -76,7 +76,7 @@ class Settings:
     z_loss: float = 0.0
     config: Config = field(default_factory=Config)
     panel_sequences: int = 200
-    panel_every: int = 100
+    panel_every: int | None = 100
     snapshot_every: int = 10
     checkpoint_every: int = 50
     stop_after: int | None = None
@@ -157,7 +157,7 @@ def assemble(settings: Settings, ranks: Ranks, *, corpus: Corpus | None = None) 
             decay=settings.steps // 5 if settings.schedule == "wsd" else settings.steps - warmup,
             shape="1-sqrt" if settings.schedule == "wsd" else "cosine",
         ),
-        panel=Panel(corpus.panel, domains=corpus.domains, digest=corpus.panel_hash),
+        panel=Panel(corpus.panel),
     )
 
 
