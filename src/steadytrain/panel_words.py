@@ -178,6 +178,12 @@ def same_words(looks: Looks, record: PanelRecord, lang: str) -> tuple[str, ...]:
     apart = max(
         (abs(a - b) for old, new in pairs for a, b in zip(old, new, strict=True)), default=0.0
     )
+    if apart == 0:
+        return (
+            "训练中同一步也测过：每条序列的损失逐位相同。"
+            if lang == "zh"
+            else "The run itself looked at this step: the loss of every sequence is the same, bit for bit.",
+        )
     if lang == "zh":
         return (f"训练中同一步也测过：单条序列的损失至多相差 {apart:.1g} 奈特。",)
     return (
