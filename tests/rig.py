@@ -17,6 +17,7 @@ from steadytrain.judge.judge import Judge
 from steadytrain.judge.outcome import Verification
 from steadytrain.judge.treatment import Treatment
 from steadytrain.lab.model import Config, Transformer
+from steadytrain.panels import FixedPanel, PanelSequence
 from steadytrain.train import Feed, Panel, Ranks, Session, WarmupStableDecay
 
 WORDS = [
@@ -110,10 +111,20 @@ def schedule(steps: int) -> WarmupStableDecay:
     )
 
 
-def panel() -> Panel:
+def panel(**changes) -> Panel:
     order = Words()
     blocks = [order.block(10**6 + draw) for draw in range(20)]
-    return Panel(blocks, domains=order.domains, digest="words", batch_size=10)
+    fixed = FixedPanel(
+        sequences=tuple(
+            PanelSequence(
+                domain=one.domain, tokens=one.tokens, num_bytes=one.num_bytes, source=one.source,
+                text=order.text(10**6 + draw),
+            )
+            for draw, one in enumerate(blocks)
+        ),
+        domains=order.domains,
+    )  # fmt: skip
+    return Panel(fixed, batch_size=10, **changes)
 
 
 def session(

@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_remedy(commands)
     _add_analyze(commands)
+    _add_panel(commands)
     _add_replay(commands)
     _add_report(commands)
     _add_lint(commands)
@@ -128,6 +129,16 @@ def _add_analyze(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     analyze.add_argument("--json", action="store_true", help="print one JSON object a run")
     analyze.add_argument("--html", type=Path, metavar="FILE", help="write curves that zoom")
     analyze.set_defaults(action=_analyze)
+
+
+def _add_panel(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from steadytrain import looking
+
+    panel = commands.add_parser(
+        "panel", help="perplexity of a fixed panel: of a run at any step, a checkpoint, a model"
+    )
+    looking.add_arguments(panel)
+    panel.set_defaults(action=_panel)
 
 
 def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -256,6 +267,23 @@ def _pairs(given: list[str]) -> dict[str, str]:
     return pairs
 
 
+def _panel(options: argparse.Namespace) -> int:
+    from steadytrain import looking
+
+    match looking.asked(options):
+        case "run":
+            return looking.show(options)
+        case "checkpoint":
+            _need("torch", "xxhash", extra="train")
+            from steadytrain.train import measuring
+
+            return looking.show_checkpoint(options, measuring.measure)
+    _need("torch", "transformers", extra="hf")
+    from steadytrain.adapters import huggingface
+
+    return looking.show_model(options, huggingface.look)
+
+
 def _replay(options: argparse.Namespace) -> int:
     from steadytrain.replay import replay
 
@@ -326,6 +354,7 @@ def _doctor(options: argparse.Namespace) -> int:
         "demo": ("torch", "xxhash", "psutil", "rich"),
         "lint: parquet, zst, token ids": ("pyarrow", "zstandard", "tokenizers"),
         "hub data sets": ("datasets",),
+        "panel: Hugging Face models": ("torch", "transformers"),
     }
     print(f"steadytrain {__version__}, Python {sys.version.split()[0]}")
     for what, modules in needs.items():

@@ -7,6 +7,7 @@ SteadytrainError
   FeedError         the data order cannot do what was asked
   LogError          another tool's log cannot be read
   CorpusError       a corpus cannot be linted as asked
+  PanelError        a fixed panel cannot be drawn, read or used as asked
 """
 
 
@@ -36,3 +37,7 @@ class LogError(SteadytrainError):
 
 class CorpusError(SteadytrainError):
     """A corpus cannot be linted as asked."""
+
+
+class PanelError(SteadytrainError):
+    """A fixed panel cannot be drawn, read or used as asked."""

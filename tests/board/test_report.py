@@ -23,7 +23,7 @@ from steadytrain.events import (
 )
 from steadytrain.journal import Journal
 from steadytrain.wording import sentence
-from tests import rig
+from tests import looks, rig
 from tests.samples import EVERY_KIND, began, record
 
 
@@ -164,3 +164,49 @@ def test_what_persons_said_and_what_waits_for_them_is_told(tmp_path):
 
 def test_a_run_that_nobody_spoke_to_has_no_section_of_persons(healed, tmp_path):
     assert "What persons said" not in write_report(healed, tmp_path / "r.html").read_text()
+
+
+class TestThePanel:
+    def test_numbers_changes_and_remarks_are_there_in_both_languages(self, tmp_path):
+        steps = range(0, 1000, 100)
+        events = looks.run(
+            ("zh/news", "zh/wiki", "code"), [lambda step, at=at: at + 1 / (1 + step) for at in (1.0, 2.0, 3.0)], steps
+        )  # fmt: skip
+        with Journal(tmp_path, "rank0") as book:
+            for event in events:
+                book.append(event)
+        page = write_report(tmp_path).read_text()
+        assert "bits/byte" in page
+        assert "since step 0" in page
+        assert "since step 800, the look before" in page
+        assert "<td>\u2003zh</td>" in page
+        assert "较第 0 步" in write_report(tmp_path, lang="zh").read_text()
+
+    def test_a_look_that_is_not_finite_is_told_and_leaves_the_other_looks_drawn(self, tmp_path):
+        bad = looks.look(10, [2.0])
+        bad = PanelRecord(
+            attempt=1, step=10, nll=(math.nan,), tokens=bad.tokens, bytes=bad.bytes, losses=((math.nan,) * 200,)
+        )  # fmt: skip
+        with Journal(tmp_path, "rank0") as book:
+            for event in (began(("zh",)), looks.look(0, [2.0]), bad):
+                book.append(event)
+        page = write_report(tmp_path).read_text()
+        assert "the loss of 200 of 200 sequences is not finite" in page
+        assert 'd="M' in page
+
+    def test_looks_at_an_older_version_are_faint(self, tmp_path):
+        with Journal(tmp_path, "rank0") as book:
+            for event in (
+                began(("zh",)), looks.drawn([200]), looks.look(0, [2.0]), looks.look(10, [1.9]),
+                looks.drawn([60], version=2, why="cleaner"), looks.look(10, [1.8], version=2, count=60),
+            ):  # fmt: skip
+                book.append(event)
+        page = write_report(tmp_path).read_text()
+        assert 'class="faint"' in page
+        assert "(cleaner)" in page
+
+    def test_names_of_domains_are_never_markup(self, tmp_path):
+        with Journal(tmp_path, "rank0") as book:
+            for event in (began(("<b>",)), looks.look(0, [2.0]), looks.look(10, [1.9])):
+                book.append(event)
+        assert "<b>" not in write_report(tmp_path).read_text().split("<h2>")[3]

@@ -33,7 +33,7 @@ def drawn(corpus, draws):
 class TestBlocks:
     def test_a_block_is_the_bytes_that_its_source_names(self, domains):
         corpus = Corpus.load(domains, seed=0, context=32)
-        for block in (*corpus.panel, *map(corpus.block, range(300))):
+        for block in (*corpus.panel.sequences, *map(corpus.block, range(300))):
             path, offset = block.source.rsplit(":", 1)
             assert path == domains[corpus.domains[block.domain]]
             with open(path, "rb") as file:
@@ -53,7 +53,7 @@ class TestBlocks:
         seen = {
             (b.source, b.tokens.tobytes()) for b in map(corpus.block, range(corpus.num_blocks["x"]))
         }
-        seen |= {(b.source, b.tokens.tobytes()) for b in corpus.panel}
+        seen |= {(b.source, b.tokens.tobytes()) for b in corpus.panel.sequences}
         assert seen >= {
             (f"{path}#a:0", b"aaaaa\nbb"),
             (f"{path}#b:2", b"b\ncccccc"),
@@ -80,14 +80,14 @@ class TestDraws:
     def test_another_seed_draws_another_order_and_another_panel(self, domains):
         one, two = Corpus.load(domains, seed=5), Corpus.load(domains, seed=6)
         assert drawn(one, range(64)) != drawn(two, range(64))
-        assert one.panel_hash != two.panel_hash
+        assert one.panel.digest != two.panel.digest
 
     def test_the_order_is_the_same_on_every_machine(self, tmp_path):
         path = tmp_path / "x.txt"
         path.write_text("".join(f"{i:04}" for i in range(400)))
         corpus = Corpus.load({"x": str(path)}, seed=1, context=3)
         assert [corpus.text(draw) for draw in range(4)] == ["0349", "0311", "0151", "0249"]
-        assert corpus.panel_hash == "76437ef800b084d04426f94f61831c9b"
+        assert corpus.panel.digest == "0b16f42add4d6a04d6f4cbbb95def56a"
 
     def test_a_batch_of_32_holds_nearly_as_much_of_each_domain(self, domains):
         corpus = Corpus.load(domains, seed=0)
@@ -113,7 +113,7 @@ class TestDraws:
     def test_a_share_of_zero_is_measured_and_never_drawn(self, domains):
         corpus = Corpus.load(domains, seed=0, shares={"zh/knowledge": 1, "en": 1, "code": 0})
         assert {corpus.block(draw).domain for draw in range(500)} == {0, 1}
-        assert {block.domain for block in corpus.panel} == {0, 1, 2}
+        assert {block.domain for block in corpus.panel.sequences} == {0, 1, 2}
 
     @pytest.mark.parametrize(
         "share", [{"zh/knowledge": 1, "en": 1}, {"zh/knowledge": 1, "en": 1, "code": -1},
@@ -136,18 +136,18 @@ class TestDraws:
 class TestPanel:
     def test_no_block_of_the_panel_is_trained_on(self, domains):
         corpus = Corpus.load(domains, seed=0, context=32, panel_sequences=50)
-        panel = {block.tokens.tobytes() for block in corpus.panel}
-        assert len(corpus.panel) == len(panel) == 150
+        panel = {block.tokens.tobytes() for block in corpus.panel.sequences}
+        assert len(corpus.panel.sequences) == len(panel) == 150
         assert not panel & {tokens for _, _, tokens in drawn(corpus, range(10_000))}
 
     def test_a_twin_of_a_panel_block_is_not_trained_on_in_another_domain(self, domains):
         corpus = Corpus.load({"en": domains["en"], "code": domains["en"]}, seed=0, context=32)
-        panel = {block.tokens.tobytes() for block in corpus.panel}
+        panel = {block.tokens.tobytes() for block in corpus.panel.sequences}
         assert not panel & {tokens for _, _, tokens in drawn(corpus, range(10_000))}
 
     def test_a_small_domain_gives_a_quarter_and_says_so(self, domains):
         corpus = Corpus.load(domains, seed=0)
-        sizes = Counter(block.domain for block in corpus.panel)
+        sizes = Counter(block.domain for block in corpus.panel.sequences)
         assert sizes[1] <= 200
         assert sizes[2] == (corpus.num_blocks["code"] + sizes[2]) // 4
         assert f"The panel of code has {sizes[2]} sequences, not 200" in " ".join(corpus.notes)
@@ -166,13 +166,28 @@ class TestPanel:
     def test_the_hash_does_not_depend_on_the_order_of_domains_but_on_their_names(self, domains):
         turned = dict(reversed(domains.items()))
         renamed = {name.replace("en", "fr"): where for name, where in domains.items()}
-        hashes = [Corpus.load(d, seed=0).panel_hash for d in (domains, turned, renamed)]
+        hashes = [Corpus.load(d, seed=0).panel.digest for d in (domains, turned, renamed)]
         assert hashes[0] == hashes[1] != hashes[2]
 
     @pytest.mark.parametrize("setting", [{"context": 0}, {"panel_sequences": 0}, {"domains": {}}])
     def test_sizes_below_one_are_refused(self, setting):
         with pytest.raises(SettingError, match="below 1"):
             Corpus.load(**setting, seed=0)
+
+    def test_documents_give_one_block_each_where_they_suffice(self, tmp_path):
+        path = tmp_path / "x.jsonl"
+        rows = [
+            {"id": f"d{at}", "text": "".join(f"{at:02}-{k:03}" for k in range(30))}
+            for at in range(40)
+        ]
+        rows.append({"id": "long", "text": "".join(f"{at:05}" for at in range(2000))})
+        path.write_text("\n".join(map(json.dumps, rows)))
+        few = Corpus.load({"x": str(path)}, seed=0, context=31, panel_sequences=41)
+        assert len({one.document for one in few.panel.sequences}) == 41
+        assert few.notes == ()
+        many = Corpus.load({"x": str(path)}, seed=0, context=31, panel_sequences=80)
+        assert len({one.document for one in many.panel.sequences}) == 41
+        assert "The 80 sequences of x come from 41 documents" in " ".join(many.notes)
 
 
 class TestDecode:

@@ -108,7 +108,9 @@ def test_accumulated_micro_batches_are_one_update(tmp_path):
 def test_the_panel_is_looked_at_on_schedule_and_at_the_end(tmp_path):
     rig.train(tmp_path / "r", steps=30)
     found = _of(tmp_path / "r", PanelRecord)
-    assert [one.step for one in found] == [20, 30]
+    assert [(one.step, one.why) for one in found] == [
+        (0, "before the run"), (20, "schedule"), (30, "last")
+    ]  # fmt: skip
     assert all(len(losses) == 10 for losses in found[0].losses)
     assert found[0].nll[0] / found[0].tokens[0] == pytest.approx(
         sum(found[0].losses[0]) / 10, rel=1e-9

@@ -1,7 +1,6 @@
 """A run's report as one HTML file that opens without a network, in English or Chinese."""
 
 import json
-import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from steadytrain import journal
 from steadytrain.board.charts import Flag, Line, chart
 from steadytrain.board.page import PAGE, WORDS
+from steadytrain.board.perplexity import panel_section
 from steadytrain.board.persons import persons_section
 from steadytrain.board.remedies import remedy_table
 from steadytrain.board.series import Run, collect
@@ -25,7 +25,6 @@ from steadytrain.events import (
     Event,
     Incident,
     Outcome,
-    PanelRecord,
     Remedy,
     RemedyDone,
     RunBegan,
@@ -33,7 +32,6 @@ from steadytrain.events import (
     StepRecord,
 )
 from steadytrain.phrases import cause_words, phrase, plan_words
-from steadytrain.stats.paired import interval
 from steadytrain.wording import sentence
 
 
@@ -69,7 +67,7 @@ def _page(home: Path, events: Sequence[Event], began: RunBegan, lang: str) -> st
         f"<h2>{words['curves']}</h2>",
         *_curves(run, began, incidents, words),
         f"<h2>{words['panel']}</h2>",
-        *_panel(events, began, words),
+        *panel_section(events, words, lang),
         persons_section(home, events, lang),
         *[_story(home, events, one, began, lang) for one in incidents],
         f"<h2>{words['processes']}</h2>",
@@ -191,54 +189,6 @@ def _branches(run: Run, values: Any, label: str, colour: int) -> list[Line]:
     order = np.argsort(run.steps[run.kept], kind="stable")
     x = run.steps[run.kept][order].astype(float)
     return [*lines, Line(name=label, x=x, y=values[run.kept][order], colour=colour)]
-
-
-def _panel(events: Sequence[Event], began: RunBegan, words: dict[str, str]) -> list[str]:
-    looks: dict[int, PanelRecord] = {}
-    for event in events:
-        if isinstance(event, PanelRecord):
-            looks[event.step] = event
-        elif isinstance(event, RemedyDone) and event.restored_step is not None:
-            looks = {step: look for step, look in looks.items() if step <= event.step}
-    if not looks:
-        return [f"<p>{words['no_panel']}</p>"]
-    steps = np.array(sorted(looks), dtype=np.float64)
-    lines, rows, notes = [], [], []
-    for index, name in enumerate(began.domains):
-        found = [interval(looks[int(step)].losses[index]) for step in steps]
-        lines.append(
-            Line(
-                name=name,
-                x=steps,
-                y=np.array([one.perplexity for one in found]),
-                colour=index,
-                band=(
-                    np.array([one.perplexity_low for one in found]),
-                    np.array([one.perplexity_high for one in found]),
-                ),
-            )
-        )
-        end, look = found[-1], looks[int(steps[-1])]
-        bits = look.nll[index] / (math.log(2) * look.bytes[index])
-        rows.append(
-            f"<tr><td>{escape(name)}</td><td>{end.perplexity:.3f}</td>"
-            f"<td>{end.perplexity_low:.3f} - {end.perplexity_high:.3f}</td>"
-            f"<td>{end.loss:.4f}</td><td>{bits:.4f}</td><td>{end.sequences}</td></tr>"
-        )
-        if end.is_too_weak:
-            half = 100 * (math.exp(1.96 * end.error) - 1)
-            notes.append(
-                words["weak"].format(
-                    name=name, count=end.sequences, half=half, needed=end.sequences_needed
-                )
-            )
-    heads = ("domain", "perplexity", "interval", "loss", "bits", "sequences")
-    head = "".join(f"<th>{words[name]}</th>" for name in heads)
-    return [
-        chart(words["perplexity"], lines),
-        f'<div class="wide"><table class="numbers"><tr>{head}</tr>{"".join(rows)}</table></div>',
-        *[f'<p class="note">{escape(note)}</p>' for note in notes],
-    ]
 
 
 def _story(

@@ -4,7 +4,8 @@ A block is context + 1 bytes, the same for every domain, so that a loss means th
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from steadytrain.errors import FeedError, SettingError
 from steadytrain.lab.documents import Document, read_domain
+from steadytrain.panels import FixedPanel, PanelSequence
+from steadytrain.panels.drawing import weaknesses
 
 __all__ = ["Block", "Corpus", "Document", "decode", "pattern", "read_domain"]
 
@@ -48,8 +51,7 @@ class Corpus:
 
     Attributes:
         domains: names, in the order that they were asked for.
-        panel: blocks never trained on, domain by domain.
-        panel_hash: equal only where domains' names and panels are equal, byte for byte.
+        panel: blocks never trained on, domain by domain; one of each document where they suffice.
         notes: sentences about what could not be done as asked.
         num_blocks: training blocks of each domain.
         seed: that decides the panel and the order.
@@ -104,7 +106,7 @@ class Corpus:
         self._texts, self.seed, notes = texts, seed, list[str]()
         self._slot_S, self._before_S, self._per_period = pattern(self.domains, shares, seed)
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
-        panel: list[Block] = []
+        panel: list[PanelSequence] = []
         for domain, text in enumerate(texts):
             distinct = list({text.tokens(k).tobytes(): k for k in range(len(text))}.values())
             size = min(panel_sequences, len(distinct) // PANEL_PART)
@@ -119,12 +121,16 @@ class Corpus:
                     f"The panel of {text.name} has {size} sequences, not {panel_sequences}: a "
                     f"quarter of its {len(distinct)} different blocks. Its perplexity is less sure."
                 )
-            chosen = sorted(
-                distinct[i] for i in _order(len(distinct), seed, "panel", text.name)[:size]
-            )
-            panel += (self._block(domain, k) for k in chosen)
-        self.panel, self.notes = tuple(panel), tuple(notes)
-        self.panel_hash = _hash_panel(self.panel, self.domains)
+            order = [distinct[i] for i in _order(len(distinct), seed, "panel", text.name)]
+            chosen = sorted(_one_of_each(order, text.document)[:size])
+            mine = [self._panel_sequence(domain, k) for k in chosen]
+            notes += weaknesses(text.name, size, [one.document for one in mine])
+            panel += mine
+        self.panel = FixedPanel(
+            sequences=tuple(panel), domains=self.domains, seed=seed, window=texts[0].size - 1,
+            tokenizer="bytes", notes=tuple(notes),
+        )  # fmt: skip
+        self.notes = tuple(notes)
         kept_out = {block.tokens.tobytes() for block in panel}  # by content: twins must not leak
         self._train = [
             np.array([k for k in range(len(t)) if t.tokens(k).tobytes() not in kept_out], np.int64)
@@ -168,6 +174,13 @@ class Corpus:
     def _block(self, domain: int, block: int) -> Block:
         text = self._texts[domain]
         return Block(tokens=text.tokens(block), domain=domain, source=text.source(block))
+
+    def _panel_sequence(self, domain: int, block: int) -> PanelSequence:
+        found = self._block(domain, block)
+        return PanelSequence(
+            domain=domain, tokens=found.tokens, num_bytes=found.num_bytes, source=found.source,
+            text=decode(found.tokens), document=self._texts[domain].document(block),
+        )  # fmt: skip
 
     def _epoch_order(self, domain: int, epoch: int) -> NDArray[np.int64]:
         kept = self._orders.get(domain)
@@ -243,9 +256,16 @@ class _Text:
         return self.bytes_N[begin : begin + self.size]
 
     def source(self, block: int) -> str:
+        begin, at = int(self.begin_K[block]), self._document(block)
+        return f"{self.sources[at]}:{begin - int(self.document_M[at])}"
+
+    def document(self, block: int) -> str:
+        """The document that a block begins in."""
+        return self.sources[self._document(block)]
+
+    def _document(self, block: int) -> int:
         begin = int(self.begin_K[block])
-        document = int(np.searchsorted(self.document_M, begin, side="right")) - 1
-        return f"{self.sources[document]}:{begin - int(self.document_M[document])}"
+        return int(np.searchsorted(self.document_M, begin, side="right")) - 1
 
 
 def _cut(name: str, documents: Sequence[Document], size: int) -> _Text:
@@ -312,9 +332,12 @@ def _order(count: int, *key: object) -> NDArray[np.int64]:
     return np.argsort(_uniform(count, *key), kind="stable")
 
 
-def _hash_panel(panel: Sequence[Block], domains: Sequence[str]) -> str:
-    entries = sorted((domains[block.domain].encode(), block.tokens.tobytes()) for block in panel)
-    digest = blake2b(digest_size=16)
-    for name, tokens in entries:
-        digest.update(b"%d:%b%d:%b" % (len(name), name, len(tokens), tokens))
-    return digest.hexdigest()
+def _one_of_each(blocks: Sequence[int], document: Callable[[int], str]) -> list[int]:
+    """The blocks with the first of each document ahead, then the second, and so on."""
+    turns: Counter[str] = Counter()
+    ranked = []
+    for at, block in enumerate(blocks):
+        name = document(block)
+        ranked.append((turns[name], at, block))
+        turns[name] += 1
+    return [block for _, _, block in sorted(ranked)]

@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -76,7 +76,7 @@ class Settings:
     z_loss: float = 0.0
     config: Config = field(default_factory=Config)
     panel_sequences: int = 200
-    panel_every: int = 100
+    panel_every: int | None = 100
     snapshot_every: int = 10
     checkpoint_every: int = 50
     stop_after: int | None = None
@@ -157,7 +157,7 @@ def assemble(settings: Settings, ranks: Ranks, *, corpus: Corpus | None = None) 
             decay=settings.steps // 5 if settings.schedule == "wsd" else settings.steps - warmup,
             shape="1-sqrt" if settings.schedule == "wsd" else "cosine",
         ),
-        panel=Panel(corpus.panel, domains=corpus.domains, digest=corpus.panel_hash),
+        panel=Panel(corpus.panel),
     )
 
 
@@ -222,11 +222,19 @@ def order_of(home: Path) -> FaultyOrder:
     return FaultyOrder(_mixed(corpus, plan), planned)
 
 
+def model_of(home: Path) -> Transformer:
+    """The model of a run of the lab, untrained, for `steadytrain panel --checkpoint`."""
+    kept = json.loads((home / ORDER).read_text())
+    sizes = kept.get("config", {"context": kept["context"]})
+    return Transformer(Config(**sizes), seed=kept["seed"])
+
+
 def _remember(settings: Settings) -> None:
-    """Write down what the data order was made of."""
+    """Write down what the data order and the model were made of."""
     remember = {
         "seed": settings.seed, "domains": settings.domains, "mixture": _phases(settings),
-        "context": settings.config.context, "panel_sequences": settings.panel_sequences,
+        "context": settings.config.context, "config": asdict(settings.config),
+        "panel_sequences": settings.panel_sequences,
         "fault_plan": str(settings.fault_plan) if settings.fault_plan else None,
     }  # fmt: skip
     settings.home.mkdir(parents=True, exist_ok=True)

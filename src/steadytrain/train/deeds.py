@@ -7,9 +7,6 @@ rank 0's memory after it was done.
 import time
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import nn
-
 from steadytrain.actions import roll_back_step
 from steadytrain.events import (
     AttemptBegan,
@@ -24,8 +21,8 @@ from steadytrain.progress import Beacon
 from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Feed
 from steadytrain.train.hands import Orders
+from steadytrain.train.looks import Looks
 from steadytrain.train.memory import Order
-from steadytrain.train.panel import Panel
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.trajectory import Trajectory
 from steadytrain.train.trials import Trials
@@ -46,10 +43,9 @@ class Deeds:
         self,
         trajectory: Trajectory,
         *,
-        model: nn.Module,
         feed: Feed,
         examiner: Examiner,
-        panel: Panel | None,
+        looks: Looks,
         trials: Trials,
         ranks: Ranks,
         beacon: Beacon,
@@ -58,13 +54,11 @@ class Deeds:
         self.orders = Orders()
         self.pending: list[Order] = []
         self._at = trajectory
-        self._model = model
         self._feed = feed
         self._examiner = examiner
-        self._panel = panel
+        self._looks = looks
         self._trials = trials
         self._ranks = ranks
-        self._device: torch.device = next(model.parameters()).device
         self._beacon = beacon
         self._drop_update = drop_update
 
@@ -110,24 +104,11 @@ class Deeds:
                 case Remedy():
                     self._carry_out(order, number, draws=draws, first_draw=first_draw)
                 case PanelWanted():
-                    self.look_at_panel(number - 1)
+                    self._looks.look_again(
+                        number - 1, why=order.why or order.incident or "schedule"
+                    )
                 case TrialWanted():
                     self._try_out(order, number - 1)
-
-    def look_at_panel(self, step: int) -> None:
-        """Perplexity of the panel after update `step`, if there is a panel."""
-        if self._panel is None:
-            return
-        self.tell(
-            self._panel.evaluate(
-                self._model,
-                ranks=self._ranks,
-                device=self._device,
-                attempt=self._at.attempt,
-                step=step,
-                beat=lambda: self._beacon.beat("panel", step),
-            )
-        )
 
     def _try_out(self, wanted: TrialWanted, step: int) -> None:
         done = self._trials.try_out(
@@ -158,6 +139,8 @@ class Deeds:
         self._beacon.beat("restore", at.step)
         self._drop_update()
         source, checkpoint = at.return_to(back)
+        self._looks.forget_after(back)
+        self.pending = [one for one in self.pending if not _is_given_up(one, back)]
         self.tell(
             RemedyDone(
                 remedy=remedy.id,
@@ -200,3 +183,8 @@ def due_step(order: Order) -> int:
         assert order.examine_at is not None
         return order.examine_at
     return order.due
+
+
+def _is_given_up(order: Order, back: int) -> bool:
+    """Whether a look was planned on what a rollback to `back` abandons; it is planned anew."""
+    return isinstance(order, PanelWanted) and order.incident is None and order.step > back

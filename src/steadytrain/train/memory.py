@@ -16,6 +16,8 @@ from steadytrain.events import (
     JudgeState,
     JudgingEnded,
     Judgment,
+    PanelDrawn,
+    PanelRecord,
     PanelWanted,
     Remedy,
     RemedyDone,
@@ -50,7 +52,9 @@ class History:
         done: ids of those carried out.
         abandoned: (attempt, step): states of that attempt or an earlier one, after that step, lie
             on a branch that was given up.
-        trial, panel: what was asked for last.
+        trial, panel: what was asked for last, on account of an incident.
+        planned: looks at the panel that were asked for otherwise and not made yet.
+        drawn: the panel in use, and `looks` at it and earlier ones: step -> version.
         limits: what the gate compared with at each step of the present branch.
         track: what each state of the present branch must look like.
         draws: position after each step of the present branch.
@@ -64,6 +68,9 @@ class History:
     abandoned: list[tuple[int, int]] = field(default_factory=list)
     trial: TrialWanted | None = None
     panel: PanelWanted | None = None
+    planned: list[PanelWanted] = field(default_factory=list)
+    drawn: PanelDrawn | None = None
+    looks: dict[int, int] = field(default_factory=dict)
     limits: dict[int, Limits] = field(default_factory=dict)
     track: Track = field(default_factory=Track)
     has_ended: bool = False
@@ -86,8 +93,15 @@ class History:
                 self._abandon(next(one for one in self.remedies if one.id == event.remedy))
             case TrialWanted():
                 self.trial = event
+            case PanelWanted(incident=None):
+                self.planned.append(event)
             case PanelWanted():
                 self.panel = event
+            case PanelDrawn():
+                self.drawn = event
+            case PanelRecord():
+                self.looks[event.step] = event.version
+                self.planned = [one for one in self.planned if one.due - 1 > event.step]
             case StepRecord():
                 # An update that was held back is held back again, whatever held it: the fault may
                 # have been one of that moment, and the branch went on without the update.
@@ -103,6 +117,8 @@ class History:
             self.abandoned.append((self.attempt, back))
             self.track.abandon(back)
             self.limits = {at: one for at, one in self.limits.items() if at <= back}
+            self.looks = {at: one for at, one in self.looks.items() if at <= back}
+            self.planned = [one for one in self.planned if one.step <= back]
 
     def is_on_branch(self, attempt: int, step: int) -> bool:
         """Whether a state saved in `attempt` after `step` belongs to the present branch."""
@@ -117,6 +133,7 @@ class Memory:
 
     Args:
         began: the run's first line; written to a new home, compared with that of an old one.
+        rebase: why another panel may take the place of the run's; None: it may not.
         say: is told, in one line each, what a person would want to hear.
 
     Raises:
@@ -131,6 +148,7 @@ class Memory:
         *,
         say: Callable[[str], None],
         fence: bool = True,
+        rebase: str | None = None,
     ) -> None:
         self._home = home
         self._judge: Judge | None = judge
@@ -147,6 +165,7 @@ class Memory:
         unsaid = self._fenced(lambda: self._recall(judge, earlier), otherwise=nothing)
         if self.history.begun is not None:
             self._refuse_another_run(self.history.begun, began)
+            self._refuse_another_panel(began.panel, rebase)
         self._journal = journal.Journal(home, "rank0")
         for judgment in unsaid:
             self._write(judgment)
@@ -224,7 +243,7 @@ class Memory:
             open_orders.append(trial)
         if case is not None and case.panel_due is not None and panel is not None:
             open_orders.append(panel)
-        return open_orders
+        return open_orders + self.history.planned
 
     def close(self) -> None:
         self._journal.close()
@@ -249,13 +268,25 @@ class Memory:
         return concluded[len(on_record) :]
 
     def _refuse_another_run(self, earlier: RunBegan, began: RunBegan) -> None:
-        for what in ("model", "domains", "draws_per_step", "ramp", "panel"):
+        for what in ("model", "domains", "draws_per_step", "ramp"):
             before, now = getattr(earlier, what), getattr(began, what)
             if before != now:
                 raise CheckpointError(
                     f"{self._home} holds a run whose {what} is {before!r}, this run's is {now!r}: "
                     "going on would mix two runs. Choose another home, or run what began there."
                 )
+
+    def _refuse_another_panel(self, panel: str | None, rebase: str | None) -> None:
+        begun, drawn = self.history.begun, self.history.drawn
+        assert begun is not None
+        before = drawn.digest if drawn is not None else begun.panel
+        if before != panel and (panel is None or rebase is None):
+            raise CheckpointError(
+                f"{self._home} holds a run whose panel is {before!r}, this run's is {panel!r}: "
+                "their perplexities cannot be compared. Choose another home; or take the run's "
+                "own panel, FixedPanel.read of a file in its panels folder; or say why another "
+                'takes its place, Panel(fixed, rebase="...").'
+            )
 
     def _conclude(self, event: Event) -> tuple[Judgment, ...]:
         judge = self._judge

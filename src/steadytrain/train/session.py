@@ -45,6 +45,7 @@ from steadytrain.train.examiner import Examiner
 from steadytrain.train.feed import Batch, Feed
 from steadytrain.train.gate import Gate
 from steadytrain.train.hands import Dials, Settings
+from steadytrain.train.looks import Looks
 from steadytrain.train.losses import (
     ZLoss,
     add_z_loss,
@@ -85,12 +86,13 @@ class Session:
         steps: updates of the whole run.
         judge: what decides; `recipes.pretrain()` if None.
         schedule: learning rate; None leaves it to the user's own.
-        panel: fixed sequences whose perplexity is followed.
+        panel: fixed sequences whose perplexity is followed; looked at before the first update,
+            after the last, and between them as `panel_every` says.
         clip: global gradient norm limit, None for none. [L2]
         z_loss: coefficient of the z-loss.
         snapshot_every, snapshots: steps between states kept in memory, and how many.
         checkpoint_every, keep: steps between checkpoints on disk, and how many.
-        panel_every: steps between looks at the panel.
+        panel_every: steps between looks at the panel; None: as the judge asks for them.
         branch_from: home of another run, or (home, step), to begin from its newest healthy
             checkpoint (at or before the step) while it goes on; steps are counted on from there.
         order_from: "module:function" that gives the data order again when it is called with the
@@ -125,7 +127,7 @@ class Session:
         snapshots: int = 8,
         checkpoint_every: int = 100,
         keep: int = 3,
-        panel_every: int = 100,
+        panel_every: int | None = None,
         branch_from: BranchFrom | None = None,
         order_from: str | None = None,
         provenance: bool = True,
@@ -141,7 +143,7 @@ class Session:
                 "snapshots": snapshots,
                 "checkpoint_every": checkpoint_every,
                 "keep": keep,
-                "panel_every": panel_every,
+                "panel_every": 1 if panel_every is None else panel_every,
             },
             clip=clip,
             z_loss=z_loss,
@@ -152,7 +154,7 @@ class Session:
         self._optimizer = optimizer
         self._feed = feed
         self._judge = judge or recipes.pretrain()
-        self._panel = panel
+        self._panel = panel.fitted(feed.order, model) if panel is not None else None
         self._ranks = ranks or Ranks()
         self._panel_every = panel_every
         self._say = say or _say_on_stderr
@@ -225,12 +227,20 @@ class Session:
             settings=lambda step: self._deeds.orders.at(step),
             clippable=self._making.clippable,
         )
+        self._looks = Looks(
+            self._panel,
+            home=self.home,
+            trajectory=self._trajectory,
+            model=model,
+            ranks=self._ranks,
+            device=self._device,
+            beacon=self._beacon,
+        )
         self._deeds = Deeds(
             self._trajectory,
-            model=model,
             feed=feed,
             examiner=examiner,
-            panel=panel,
+            looks=self._looks,
             trials=Trials(
                 reruns=reruns,
                 feed=feed,
@@ -250,7 +260,12 @@ class Session:
         self._beacon.beat("restore")
         if self._ranks.rank == 0:
             self._trajectory.memory = Memory(
-                self.home, self._judge, self._first_line(), say=self._say, fence=self._fence
+                self.home,
+                self._judge,
+                self._first_line(),
+                say=self._say,
+                fence=self._fence,
+                rebase=self._panel.rebase if self._panel else None,
             )
             self._desk = Desk(
                 self.home,
@@ -267,6 +282,7 @@ class Session:
                 self._trajectory, self._deeds, self._feed, self._ranks,
                 steps=self.steps, branch_from=self._branch_from,
             )  # fmt: skip
+            self._looks.begin()
             undo.pop_all()
         return self
 
@@ -301,6 +317,8 @@ class Session:
 
     def __iter__(self) -> Iterator[Batch]:
         """Micro-batches until the last step; rewinds by itself after a rollback."""
+        if not self._has_ended:
+            self._looks.look_first()
         while not self._has_ended:
             if self.step_number >= self.steps:
                 if not self._settle():
@@ -373,9 +391,10 @@ class Session:
         self._trajectory.step = number
         self._beacon.beat("snapshot", number)
         self._trajectory.keep(is_last=number == self.steps)
-        if number % self._panel_every == 0 or number == self.steps:
+        is_last = number == self.steps
+        if is_last or (self._panel_every is not None and number % self._panel_every == 0):
             self._hear()
-            self._deeds.look_at_panel(number)
+            self._looks.look(number, why="last" if is_last else "schedule")
 
     def _update(self, number: int) -> None:
         """The step's path: nothing here waits for the device."""
@@ -503,6 +522,7 @@ class Session:
         """After the last step: hear of it and obey; True if that led back into training."""
         self._micro_batches = []
         self._hear()
+        self._looks.look(self.step_number, why="last")  # a life that begins here has not looked
         if self._desk is not None:
             self._desk.read()
         while True:
@@ -534,6 +554,7 @@ class Session:
             ramp=self._feed.ramp[1:],
             steps=self.steps,
             panel=self._panel.digest if self._panel else None,
+            panel_every=self._panel_every,
             layers=gradients.GROUPS,
             order=self._order_from,
             can=can(

@@ -1,0 +1,131 @@
+"""Looks at the panel: which panel it is, which looks were made, and what is written of them."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from steadytrain.events import PanelDrawn
+from steadytrain.panels.fixed import FOLDER
+from steadytrain.progress import Beacon
+from steadytrain.train.panel import Panel
+from steadytrain.train.ranks import Ranks
+from steadytrain.train.trajectory import Trajectory
+
+
+class Looks:
+    """The looks of one life at a panel, on all ranks alike; without a panel there are none.
+
+    A look that an earlier life made at the same step of the same branch is not made again.
+
+    Attributes:
+        version: of the panel, as `PanelDrawn` counts them.
+    """
+
+    def __init__(
+        self,
+        panel: Panel | None,
+        *,
+        home: Path,
+        trajectory: Trajectory,
+        model: nn.Module,
+        ranks: Ranks,
+        device: torch.device,
+        beacon: Beacon,
+    ) -> None:
+        self._panel = panel
+        self._home = home
+        self._at = trajectory
+        self._model = model
+        self._ranks = ranks
+        self._device = device
+        self._beacon = beacon
+        self.version = 1
+        self._before: set[int] = set()
+        self._made: set[int] = set()
+
+    def begin(self) -> None:
+        """When a life has begun: put the panel on record, if it is news. Every rank."""
+        if self._panel is None:
+            return
+        told: tuple[int, set[int]] | None = None
+        memory = self._at.memory
+        if memory is not None:
+            history = memory.history
+            drawn = history.drawn
+            self._write(self._panel)
+            if drawn is None or drawn.digest != self._panel.digest:
+                drawn = self._drawn(self._panel, drawn)
+                memory.tell(drawn)
+            looked = {at for at, version in history.looks.items() if version == drawn.version}
+            told = drawn.version, looked
+        told = self._ranks.tell(told)
+        assert told is not None
+        self.version, self._before = told
+
+    def look_first(self) -> None:
+        """The first look at a panel: before the first update that it can tell of."""
+        if self._panel is not None and not self._before and not self._made:
+            why = "before the run" if self.version == 1 else "new panel"
+            self.look(self._at.step, why=why)
+
+    def look(self, step: int, *, why: str) -> None:
+        """Look after update `step`, unless that is on record. Every rank, same order."""
+        if step not in self._before:
+            self.look_again(step, why=why)
+
+    def look_again(self, step: int, *, why: str) -> None:
+        """Look after update `step`, unless this life has: what was asked for has to be answered
+        after it was asked."""
+        if self._panel is None or step in self._made:
+            return
+        record = self._panel.evaluate(
+            self._model,
+            ranks=self._ranks,
+            device=self._device,
+            attempt=self._at.attempt,
+            step=step,
+            beat=lambda: self._beacon.beat("panel", step),
+            version=self.version,
+            why=why,
+        )
+        self._made.add(step)
+        if self._at.memory is not None:
+            self._at.memory.tell(record)
+
+    def forget_after(self, step: int) -> None:
+        """After a rollback: what was seen later is of a branch that was given up."""
+        self._before = {at for at in self._before if at <= step}
+        self._made = {at for at in self._made if at <= step}
+
+    def _drawn(self, panel: Panel, before: PanelDrawn | None) -> PanelDrawn:
+        fixed = panel.fixed
+        return PanelDrawn(
+            attempt=self._at.attempt,
+            step=self._at.step,
+            digest=fixed.digest,
+            version=before.version + 1 if before else 1,
+            replaces=before.digest if before else None,
+            lengths=fixed.lengths,
+            seed=fixed.seed,
+            window=fixed.window,
+            tokenizer=fixed.tokenizer,
+            path=f"{FOLDER}/{fixed.digest}.jsonl",
+            origin=fixed.origin,
+            notes=(*fixed.notes, *_gaps(panel)),
+            why=(panel.rebase or "") if before else "",
+        )
+
+    def _write(self, panel: Panel) -> None:
+        path = self._home / FOLDER / f"{panel.digest}.jsonl"
+        if not path.exists():
+            panel.used_in(self._home.name).write(path)
+
+
+def _gaps(panel: Panel) -> list[str]:
+    lengths = zip(panel.fixed.domains, panel.fixed.lengths, strict=True)
+    return [
+        f"The panel has no sequence of {name}, so its perplexity is not followed."
+        for name, mine in lengths
+        if not mine
+    ]
