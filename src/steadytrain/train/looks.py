@@ -7,6 +7,7 @@ from torch import nn
 
 from steadytrain.events import PanelDrawn
 from steadytrain.panels.fixed import FOLDER
+from steadytrain.panels.overlap import Overlap
 from steadytrain.progress import Beacon
 from steadytrain.train.panel import Panel
 from steadytrain.train.ranks import Ranks
@@ -18,6 +19,9 @@ class Looks:
 
     A look that an earlier life made at the same step of the same branch is not made again.
 
+    Args:
+        overlap: finds text of the panel in training; None: nobody looks for it.
+
     Attributes:
         version: of the panel, as `PanelDrawn` counts them.
     """
@@ -26,6 +30,7 @@ class Looks:
         self,
         panel: Panel | None,
         *,
+        overlap: Overlap | None,
         home: Path,
         trajectory: Trajectory,
         model: nn.Module,
@@ -34,6 +39,7 @@ class Looks:
         beacon: Beacon,
     ) -> None:
         self._panel = panel
+        self._overlap = overlap
         self._home = home
         self._at = trajectory
         self._model = model
@@ -112,7 +118,7 @@ class Looks:
             tokenizer=fixed.tokenizer,
             path=f"{FOLDER}/{fixed.digest}.jsonl",
             origin=fixed.origin,
-            notes=(*fixed.notes, *_gaps(panel)),
+            notes=(*fixed.notes, *_gaps(panel), *_blindness(panel, self._overlap)),
             why=(panel.rebase or "") if before else "",
         )
 
@@ -128,4 +134,16 @@ def _gaps(panel: Panel) -> list[str]:
         f"The panel has no sequence of {name}, so its perplexity is not followed."
         for name, mine in lengths
         if not mine
+    ]
+
+
+def _blindness(panel: Panel, overlap: Overlap | None) -> list[str]:
+    if overlap is None:
+        return ["Training text is not read (read_texts), so text of the panel is not found in it."]
+    blind, size = len(overlap.blind), len(panel.fixed.sequences)
+    if not blind:
+        return []
+    return [
+        f"{blind} of {size} sequences have no text, or too little of their own, to be found in "
+        "training text."
     ]

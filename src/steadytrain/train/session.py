@@ -33,6 +33,7 @@ from steadytrain.events import (
     RunEnded,
 )
 from steadytrain.judge.judge import Judge
+from steadytrain.panels.overlap import Overlap
 from steadytrain.progress import Beacon
 from steadytrain.provenance import Ledger
 from steadytrain.train import gradients
@@ -57,7 +58,7 @@ from steadytrain.train.losses import (
 )
 from steadytrain.train.memory import Memory, Order
 from steadytrain.train.panel import Panel
-from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt
+from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt, count_leaked
 from steadytrain.train.qkclip import QKClip
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight
@@ -192,7 +193,9 @@ class Session:
             maxima=min(self._ranks.world, MOST_MAXIMA) if watch_attention else 0,
         )
         self._probe = UpdateProbe(self._parameters)
-        proofreader = Proofreader(feed.order)
+        overlap = Overlap(self._panel.fixed) if self._panel and read_texts else None
+        self._knows_panel = overlap is not None
+        proofreader = Proofreader(feed.order, overlap)
         self._proofreader = proofreader if read_texts else None
         self._order_from = order_from
         self._branch_from = branch_from
@@ -229,6 +232,7 @@ class Session:
         )
         self._looks = Looks(
             self._panel,
+            overlap=overlap,
             home=self.home,
             trajectory=self._trajectory,
             model=model,
@@ -408,6 +412,7 @@ class Session:
             self._tap.hear(self._ranks.rank, self._attention.largest(self._device))
         vector = self._tap.call(
             corrupt=count_corrupt(readings, len(self._feed.domains)),
+            leaked=count_leaked(readings, len(self._feed.domains)),
             repeated=self._trajectory.recorder.count_repeats(number, digests),
             orders=len(self._called),
             loss_limit=_to_add_up(limits.loss if limits else None, self._ranks),
@@ -443,7 +448,8 @@ class Session:
             draws=tuple(draw for batch in self._micro_batches for draw in batch.draws),
             domains=tuple(one for batch in self._micro_batches for one in batch.domains),
             digests=digests,
-            defects=tuple(one.defect for one in readings),
+            defects=tuple(one.mark for one in readings),
+            knows_panel=self._knows_panel,
             lr=self._dials.release(),
             lr_planned=planned,
             z_loss=self._dials.z_loss(settings).logsumexp,
