@@ -257,6 +257,22 @@ class TestRun:
         rig.train(tmp_path / "r", steps=25, panel_every=None)
         assert [one.step for one in of(tmp_path / "r", PanelRecord)] == [0, 25]
 
+    @pytest.mark.parametrize("restarts", [False, True])
+    def test_another_type_than_that_of_training_is_told_once(self, tmp_path, restarts):
+        told = []
+        if restarts:
+            train_until(tmp_path / "r", 10, steps=20)
+        net, _, guarded = rig.session(tmp_path / "r", steps=20, panel_every=15, say=told.append)
+        with guarded as run:
+            for batch in run:
+                with torch.autocast("cpu", torch.bfloat16):
+                    logits = net(batch.tokens_BT)
+                run.backward(logits.bfloat16(), batch)
+                run.step()
+        (words,) = [one for one in told if "looked at in" in one]
+        assert "torch.float32, training computes torch.bfloat16" in words
+        assert "losses=f" in words
+
     def test_looks_change_nothing_of_the_run(self, tmp_path):
         often = rig.train(tmp_path / "often", steps=20, panel_every=1)
         never = rig.train(tmp_path / "never", steps=20, panel=None)

@@ -1,5 +1,6 @@
 """Looks at the panel: which panel it is, which looks were made, and what is written of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -37,6 +38,7 @@ class Looks:
         ranks: Ranks,
         device: torch.device,
         beacon: Beacon,
+        say: Callable[[str], None],
     ) -> None:
         self._panel = panel
         self._overlap = overlap
@@ -46,6 +48,9 @@ class Looks:
         self._ranks = ranks
         self._device = device
         self._beacon = beacon
+        self._say = say
+        self._trained_in: torch.dtype | None = None
+        self._has_said = False
         self.version = 1
         self._before: set[int] = set()
         self._made: set[int] = set()
@@ -96,8 +101,26 @@ class Looks:
             why=why,
         )
         self._made.add(step)
+        self._compare_types()
         if self._at.memory is not None:
             self._at.memory.tell(record)
+
+    def note_type(self, trained_in: torch.dtype) -> None:
+        """The type of the logits that training computes: a look should compute the same."""
+        if trained_in != self._trained_in:
+            self._trained_in = trained_in
+            self._compare_types()
+
+    def _compare_types(self) -> None:
+        looked_in = self._panel.looked_in if self._panel is not None else None
+        differs = None not in (looked_in, self._trained_in) and looked_in != self._trained_in
+        if differs and not self._has_said and self._ranks.rank == 0:
+            self._has_said = True
+            self._say(
+                f"the panel is looked at in {looked_in}, training computes {self._trained_in}: its "
+                "perplexity is not that of the model as it trains. Write Panel(fixed, losses=f), "
+                "where f(model, batch) computes as your loop does, autocast included"
+            )
 
     def forget_after(self, step: int) -> None:
         """After a rollback: what was seen later is of a branch that was given up."""

@@ -239,6 +239,7 @@ class Session:
             ranks=self._ranks,
             device=self._device,
             beacon=self._beacon,
+            say=lambda words: self._say(words),
         )
         self._deeds = Deeds(
             self._trajectory,
@@ -347,6 +348,7 @@ class Session:
 
         Returns the micro-batch's mean cross-entropy, detached, on the device. [nats/token]
         """
+        self._looks.note_type(logits_BTV.dtype)
         nll_BT, lse_BT = token_losses(logits_BTV, batch.targets_BT)
         largest_BT = largest_logits(logits_BTV) if self._z_loss().largest else None
         return self.backward_losses(nll_BT, batch, z_BT=z_losses(lse_BT), largest_BT=largest_BT)
