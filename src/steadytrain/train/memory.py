@@ -29,6 +29,7 @@ from steadytrain.judge.judge import Conclusion, Judge
 from steadytrain.judge.state import Limits, State, freeze
 from steadytrain.replay import memory_begins, recall
 from steadytrain.standing import Standing
+from steadytrain.train.lives import Lives
 from steadytrain.train.track import Track
 from steadytrain.wording import sentence
 
@@ -54,6 +55,7 @@ class History:
         limits: what the gate compared with at each step of the present branch.
         track: what each state of the present branch must look like.
         draws: position after each step of the present branch.
+        lives: of its processes: which states led to the same death.
     """
 
     begun: RunBegan | None = None
@@ -66,10 +68,12 @@ class History:
     panel: PanelWanted | None = None
     limits: dict[int, Limits] = field(default_factory=dict)
     track: Track = field(default_factory=Track)
+    lives: Lives = field(default_factory=Lives)
     has_ended: bool = False
 
     def note(self, event: Event) -> None:
         self.track.note(event)
+        self.lives.note(event)
         match event:
             case RunBegan():
                 self.begun = event
