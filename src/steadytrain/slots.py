@@ -20,9 +20,9 @@ import json
 import mmap
 import os
 import re
-import shutil
 import stat
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,26 +54,20 @@ CHUNK_BYTES = 4 * 2**20
 NAME = re.compile(r"r(\d+)of(\d+)-(\d+)\.slot")
 
 
-def is_wanted() -> bool:
+def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether states shall lie in shared memory: under a supervisor, or where a person asks."""
-    asked = os.environ.get(FOLDER)
+    asked = environ.get(FOLDER)
     if asked is not None:
         return asked.lower() not in ("off", "no", "0", "")
-    return "STEADYTRAIN_GENERATION" in os.environ
+    return "STEADYTRAIN_GENERATION" in environ
 
 
-def folder_of(home: Path) -> Path:
+def folder_of(home: Path, environ: Mapping[str, str] = os.environ) -> Path:
     """The folder of a run's slots on this host, whether or not it exists."""
-    asked = os.environ.get(FOLDER, "")
-    root = asked if is_wanted() and asked else SHARED_MEMORY
+    asked = environ.get(FOLDER, "")
+    root = asked if asked and is_wanted(environ) else SHARED_MEMORY
     digest = hashlib.blake2b(str(_place(home)).encode(), digest_size=12).hexdigest()
     return Path(root) / f"{PREFIX}{digest}"
-
-
-def remove(folder: Path) -> None:
-    """Give the memory back; a process that still maps a slot keeps its own."""
-    if folder.name.startswith(PREFIX) and not folder.is_symlink():
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Folder:

@@ -18,7 +18,7 @@ from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import CheckpointFailed, CheckpointSaved
 from steadytrain.train import checkpoints as room
 from steadytrain.train import manifest
-from steadytrain.train.checkpoints import CheckpointRef, Checkpoints
+from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.snapshots import Snapshots
 from steadytrain.train.state import TrainingState
 
@@ -402,6 +402,21 @@ class TestPrune:
         run = self.fill(tmp_path)
         run.checkpoints.prune(35, allowed=lambda ref: ref.step <= 20)
         assert [ref.step for ref in run.checkpoints.candidates()] == [20, 10]
+
+    def test_one_that_was_refused_never_stands_for_the_last_good_one(self, tmp_path):
+        run = self.fill(tmp_path)
+        run.checkpoints.prune(
+            25, refused=lambda name: name in ("a0001-s00000020", "a0001-s00000040")
+        )
+        assert [ref.step for ref in run.checkpoints.candidates()] == [30, 10]
+
+    def test_the_last_healthy_one_outlives_any_number_of_newer_ones(self, tmp_path):
+        run = Run(tmp_path, keep=2)
+        for step in range(10, 130, 10):
+            run.save(step)
+            run.checkpoints.prune(35)
+            run.checkpoints.wait()
+        assert [ref.step for ref in run.checkpoints.candidates()] == [120, 110, 30]
 
     def test_what_dead_writers_left_goes_and_other_things_stay(self, run):
         run.save(1)

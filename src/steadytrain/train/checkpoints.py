@@ -269,6 +269,7 @@ class Checkpoints:
         healthy_until: int | None,
         *,
         allowed: Callable[[CheckpointRef], bool] = lambda ref: True,
+        refused: Callable[[str], bool] = lambda name: False,
     ) -> None:
         """Delete all but the newest `keep` and the newest that is known to be healthy. Rank 0.
 
@@ -278,10 +279,12 @@ class Checkpoints:
             healthy_until: checkpoints up to this step are known to be good; None if none is.
             allowed: whether a checkpoint can still be gone back to; one that cannot, because its
                 branch was abandoned, is not counted and not kept.
+            refused: whether a checkpoint was found damaged or unlike the record; it is not counted
+                either, so that it never stands for the last good one.
         """
         # One look for all: a checkpoint that is finished meanwhile must not count as surplus.
         found = _subfolders(self._folder)
-        refs = [ref for ref in _refs(found) if allowed(ref)]
+        refs = [ref for ref in _refs(found) if allowed(ref) and not refused(ref.path.name)]
         kept = {ref.path for ref in refs[: self._keep]}
         healthy = [
             ref.path for ref in refs if healthy_until is not None and ref.step <= healthy_until

@@ -256,7 +256,11 @@ class Trajectory:
             self.memory.tell(event)
             if isinstance(event, CheckpointSaved):
                 self.memory.save_state()
-                self._checkpoints.prune(self.memory.state.healthy_until, allowed=self._is_on_branch)
+                self._checkpoints.prune(
+                    self.memory.state.healthy_until,
+                    allowed=self._is_on_branch,
+                    refused=self.memory.history.trust.is_refused,
+                )
 
     def _is_on_branch(self, ref: CheckpointRef) -> bool:
         assert self.memory is not None
