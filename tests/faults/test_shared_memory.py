@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import struct
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from steadytrain.events import (
     StepRecord,
 )
 from steadytrain.replay import replay
-from steadytrain.slots import Slot, folder_of
+from steadytrain.slots import HEAD, Slot, folder_of
 from steadytrain.train import Session, snapshots
 from steadytrain.train.mapped import Mapped
 from steadytrain.train.snapshots import Snapshots
@@ -273,3 +274,44 @@ def test_the_end_by_an_error_leaves_them_for_the_next_start(tmp_path, shared, mo
     again = [one for one in journal.read(home) if isinstance(one, AttemptBegan)][1]
     assert (again.step, again.checkpoint) == (8, "shared memory")
     assert list(shared.iterdir()) == []
+
+
+class TestAStateThatIsTrueToTheBitAndBad:
+    """It was corrupt before it was sealed; loading it for ever would be a loop (Megatron-LM #5281)."""
+
+    @pytest.mark.parametrize("value", [float("nan"), -1e-9])
+    def test_what_the_next_update_would_make_nan_of_is_not_loaded(
+        self, tmp_path, shared, unbroken, value
+    ):
+        home = tmp_path / "run"
+        _start(home, shared, [KillAtStep(27)])
+        _poison(home, shared, value, steps=(24, 25, 26))
+        _assert_exact(home, unbroken, [], shared)
+        again = [one for one in journal.read(home) if isinstance(one, AttemptBegan)][1]
+        assert (again.step, again.checkpoint) == (23, "shared memory")
+        refused = [one for one in journal.read(home) if isinstance(one, CheckpointRefused)]
+        assert len(refused) == 2
+        assert all("exp_avg_sq holds" in one.reason for one in refused)
+
+    def test_a_state_that_led_to_the_same_death_is_not_the_first_choice_again(
+        self, tmp_path, shared, unbroken
+    ):
+        home = tmp_path / "run"
+        _assert_exact(home, unbroken, [KillAtStep(27), KillAtStep(2)], shared)
+        told = [one for one in journal.read(home) if isinstance(one, AttemptBegan)]
+        lives = [one for one in told if one.cause != "rollback"]
+        assert [one.step for one in lives[:2]] == [0, 25]
+        assert 0 < lives[2].step <= 17, "what the judge calls healthy: 8 good steps before the end"
+
+
+def _poison(home, shared, value, *, steps):
+    """Change a second moment of the states after these steps, and seal them again."""
+    for path in folder_of(home, {"STEADYTRAIN_SHM": str(shared)}).iterdir():
+        slot = Slot.open(path)
+        if not slot.is_sealed or slot.header()["step"] not in steps:
+            continue
+        tensors = slot.header()["tensors"]
+        at = next(one[4] for name, one in tensors.items() if name.endswith("exp_avg_sq"))
+        struct.pack_into("<f", slot.memory, slot.payload + at, value)
+        slot.break_seal()
+        slot.seal(slot.memory[HEAD.size : slot.payload].rstrip(b"\0"))
