@@ -24,6 +24,8 @@ from steadytrain.events import (
     Alarm,
     AttemptBegan,
     BatchExamined,
+    CheckpointFailed,
+    CheckpointSaved,
     Event,
     Judgment,
     OptimizerSettings,
@@ -38,6 +40,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.clocks import Clocks
 from steadytrain.judge.detectors import Score
+from steadytrain.judge.durability import account, begin_life, watch
 from steadytrain.judge.incidents import (
     alarm_of,
     alarms_of,
@@ -111,7 +114,12 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             case RunBegan():
                 return self._begin(state, event)
             case AttemptBegan():
-                return amend(state, attempt=event.attempt), ()
+                is_restart = event.cause != "rollback"
+                kept = begin_life(state.durability, event.step, is_restart=is_restart)
+                return amend(state, attempt=event.attempt, durability=kept), ()
+            case CheckpointSaved() | CheckpointFailed():
+                kept, told = account(state.durability, event)
+                return amend(state, durability=kept), told
             case StepRecord():
                 return self._step(state, event)
             case OptimizerSettings():
@@ -219,7 +227,8 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         state, told = self._speed(state, record, observations, scores)
         state, judgments = self._case(state, record, alarms if opens else ())
         state, moved = self._note_mixture(state)
-        return self._label(state), (*told, *judgments, *moved)
+        kept, late = watch(state.durability, record.step)
+        return self._label(amend(state, durability=kept)), (*told, *judgments, *moved, *late)
 
     def _note_mixture(self, state: State) -> Conclusion:
         """Say once that the shares of the domains moved: no incident, but a reason for much."""

@@ -306,6 +306,7 @@ class Session:
             self._memory.close()
         if self._ledger is not None:
             self._ledger.close()
+        self._trajectory.close(has_ended=self._has_ended)
         faulthandler.unregister(signal.SIGUSR2)
         self._stacks.close()
         self._beacon.close()
