@@ -42,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_run(commands)
     _add_remedy(commands)
+    _add_tell(commands)
+    _add_status(commands)
+    _add_watch(commands)
     _add_analyze(commands)
     _add_panel(commands)
     _add_replay(commands)
@@ -93,6 +96,15 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="SECONDS",
         help="never call a rank hung before so long without progress (60)",
     )
+    run.add_argument(
+        "--tell",
+        action="append",
+        default=[],
+        metavar="CHANNEL",
+        help="tell people, in a process of its own; see: steadytrain tell --help",
+    )
+    run.add_argument("--tell-secrets", type=Path, metavar="FILE", help="as of tell --secrets")
+    run.add_argument("--tell-lang", choices=["en", "zh"], default="en")
     run.set_defaults(action=_run)
 
 
@@ -104,6 +116,34 @@ def _add_remedy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     persons.add_arguments(remedy)
     remedy.set_defaults(action=persons.run)
+
+
+def _add_tell(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from steadytrain.tell import telling
+
+    tell = commands.add_parser(
+        "tell", help="tell people what a run's journal says: Feishu, DingTalk, WeCom, Slack, mail"
+    )
+    telling.add_arguments(tell)
+    tell.set_defaults(action=telling.run)
+
+
+def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    status = commands.add_parser("status", help="say in some lines how a run is")
+    status.add_argument("home", type=Path, metavar="RUN")
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument("--metrics", action="store_true", help="print it for Prometheus")
+    status.add_argument("--lang", choices=["en", "zh"], default="en")
+    status.set_defaults(action=_status)
+
+
+def _add_watch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    watch = commands.add_parser("watch", help="see a run live in a terminal")
+    watch.add_argument("home", type=Path, metavar="RUN")
+    watch.add_argument("--lang", choices=["en", "zh"], default="en")
+    watch.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="redraw (1)")
+    watch.add_argument("--once", action="store_true", help="draw once")
+    watch.set_defaults(action=_watch)
 
 
 def _add_analyze(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -216,9 +256,38 @@ def _run(options: argparse.Namespace) -> int:
     from steadytrain.launch.supervisor import Supervisor
 
     command = _as_command(options.command_line)
-    return Supervisor(
+    supervisor = Supervisor(
         command, home=options.home, nproc=options.nproc, floor_seconds=options.hang_after
-    ).run()
+    )
+    if not options.tell:
+        return supervisor.run()
+    from steadytrain.tell.companion import Companion
+
+    companion = Companion(
+        options.home, options.tell, secrets=options.tell_secrets, lang=options.tell_lang
+    )
+    try:
+        return supervisor.run()
+    finally:
+        companion.wait()
+
+
+def _status(options: argparse.Namespace) -> int:
+    from steadytrain import metrics, status
+
+    if options.metrics:
+        print(metrics.of_homes([options.home]), end="")
+        return 0
+    return status.run(options.home, as_json=options.json, lang=options.lang)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    _need("rich", extra="lab")
+    from steadytrain import screen
+
+    return screen.run(
+        options.home, lang=options.lang, every_seconds=options.every, is_live=not options.once
+    )
 
 
 def _analyze(options: argparse.Namespace) -> int:

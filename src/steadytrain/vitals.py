@@ -129,8 +129,12 @@ class Vitals:
         fresh = self.news.poll()
         for item in fresh:
             self.note(item)
-        self.beats = _read_ranks(self.home)
+        self.refresh_ranks()
         return fresh
+
+    def refresh_ranks(self) -> None:
+        """Read the progress boards."""
+        self.beats = _read_ranks(self.home)
 
     def note(self, item: Item) -> None:
         """Take one line into account."""
@@ -316,11 +320,12 @@ def _read_ranks(home: Path) -> tuple[Rank, ...]:
 
 def _rank(number: int, beat: Beat) -> Rank:
     seconds = time.monotonic() - beat.clock
-    is_alive = _exists(beat.pid) and seconds >= 0 and beat.phase != "finished"
+    is_alive = exists(beat.pid) and seconds >= 0 and beat.phase != "finished"
     return Rank(number, beat.phase, beat.step, seconds if is_alive else None, is_alive)
 
 
-def _exists(pid: int) -> bool:
+def exists(pid: int) -> bool:
+    """Whether a process of this number runs on this host."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

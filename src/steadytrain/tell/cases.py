@@ -5,6 +5,7 @@ from pathlib import Path
 
 from steadytrain.actions import AskPerson
 from steadytrain.events import (
+    Alarm,
     Diagnosis,
     Event,
     Incident,
@@ -23,6 +24,9 @@ from steadytrain.tell.words import words
 from steadytrain.vitals import Vitals
 from steadytrain.wording import sentence
 
+MOST_ALARMS = 3
+"""That an opening quotes; a bad step can set off a dozen."""
+
 _OF_RESULT: dict[str, Level] = {"cured": "info", "not cured": "warning", "worse": "critical"}
 
 
@@ -33,16 +37,16 @@ class Cases:
     home: Path
     threads: Threads
     _incident_of: dict[str, str] = field(default_factory=dict)
+    _alarms: list[Alarm] = field(default_factory=list)
 
     def hear(self, event: Event, item: Item, vitals: Vitals) -> list[Note]:
         """The news of one event, if it is about an incident."""
         match event:
+            case Alarm():
+                self._alarms = [one for one in self._alarms if one.step == event.step]
+                self._alarms.append(event)
             case Incident(change="opened"):
-                subject = say.signals(event.signals, event.directions, self.threads.lang)
-                level: Level = "critical" if "not finite" in event.directions else "warning"
-                thread = self.threads.begin(event.id, "incident", item.at, subject)
-                thread.may_escalate = True
-                return self.threads.say(event, item, thread, "opened", level)
+                return self._opened(event, item)
             case Incident(change="grew"):
                 return self.threads.say(event, item, self.threads.get(event.id), f"grew-{item.seq}")
             case Incident(change="closed"):
@@ -76,6 +80,18 @@ class Cases:
             case PersonSaid():
                 return self._person(event, item)
         return []
+
+    def _opened(self, event: Incident, item: Item) -> list[Note]:
+        lang = self.threads.lang
+        subject = say.signals(event.signals, event.directions, lang)
+        thread = self.threads.begin(event.id, "incident", item.at, subject)
+        thread.may_escalate = True
+        # The losses first: they are what is at stake, the rest is a hint at why.
+        alarms = sorted(self._alarms, key=lambda one: not one.signal.startswith("loss"))
+        lines = [sentence(one, lang=lang) or "" for one in (event, *alarms[:MOST_ALARMS])]
+        level: Level = "critical" if "not finite" in event.directions else "warning"
+        name = f"{thread.id}/opened"
+        return self.threads.note(thread, name, level, item.at, "\n".join(lines))
 
     def _remedy(self, event: Remedy, item: Item) -> list[Note]:
         self._incident_of[event.id] = event.incident

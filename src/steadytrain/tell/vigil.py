@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steadytrain.events import AlertSent
+from steadytrain.news import Item
 from steadytrain.tell.notes import Note, Rule, Thread, Threads
 from steadytrain.tell.words import words
 from steadytrain.vitals import Vitals
@@ -68,6 +69,11 @@ class Vigil:
             for prefix, rule in _RULES.items():
                 if name.startswith(prefix) and sent.state == "sending":
                     self._restore(name, rule, sent, at)
+
+    def note(self, item: Item) -> None:
+        """The same, of a line as it is read."""
+        if isinstance(item.event, AlertSent):
+            self.restore(item.event, item.at)
 
     @property
     def waits(self) -> bool:
