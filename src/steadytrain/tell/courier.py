@@ -45,6 +45,10 @@ class Courier:
             self._thread.join(seconds)
 
     @property
+    def is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
     def is_idle(self) -> bool:
         with self._lock:
             return self.box.is_empty

@@ -19,6 +19,7 @@ from steadytrain.events import AlertSent
 from steadytrain.tell.box import Box
 from steadytrain.tell.courier import Courier
 from steadytrain.tell.ledger import Ledger
+from steadytrain.tell.message import clean
 from steadytrain.tell.notes import Note, Threads
 from steadytrain.tell.rules import Rules
 from steadytrain.tell.vigil import Vigil
@@ -103,28 +104,34 @@ class Teller:
         notes += self._vigil.tick(self.clock(), self.vitals, vanished=self._vanished())
         self._hand_on(notes)
 
-    def run(self) -> None:
-        """Until the run has ended and everything is told, or `is_stopped` is set."""
+    def run(self) -> bool:
+        """Until the run has ended and everything is told, or `is_stopped` is set.
+
+        Whether all went as it should: a courier that died on a bug of ours ends it all, so that
+        nobody takes its silence for good news.
+        """
         self.begin()
         for courier in self.couriers:
             courier.start()
         try:
             while not self.is_stopped:
                 self.look()
-                if self._is_done():
+                if self._is_done() or not all(one.is_alive for one in self.couriers):
                     break
                 time.sleep(POLL_SECONDS)
         finally:
-            end = time.monotonic() + LAST_SECONDS
+            end, are_alive = time.monotonic() + LAST_SECONDS, True
             for courier in self.couriers:
+                are_alive &= courier.is_alive
                 courier.stop(max(0.1, end - time.monotonic()))
+        return are_alive
 
     def _courier(self, way: Way, now: float) -> Courier:
         name = way.channel.name
         past = [(sent, at) for sent, at in self.ledger.past if sent.channel == name]
         box = Box(
             channel=name,
-            run=self.home.absolute().name,
+            run=clean(self.home.absolute().name).replace("\n", " "),
             manners=way.manners,
             lang=self.lang,
             link=self.link,

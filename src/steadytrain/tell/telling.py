@@ -173,12 +173,12 @@ def _tell(home: Path, ways: list[Way], secrets: Secrets, options: argparse.Names
         names = ", ".join(way.channel.name for way in ways)
         print(f"steadytrain tell: {home} to {names}", flush=True)
         try:
-            teller.run()
+            went_well = teller.run()
         finally:
             ledger.close()
             for one, handler in before.items():
                 signal.signal(one, handler)
-    return 0
+    return 0 if went_well else 1
 
 
 def _seconds(minutes: float | None) -> float | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from steadytrain.events import AlertSent
 from steadytrain.news import Item
+from steadytrain.spans import span
 from steadytrain.tell.notes import Note, Rule, Thread, Threads
 from steadytrain.tell.words import words
 from steadytrain.vitals import Vitals
@@ -96,8 +97,13 @@ class Vigil:
         silent = vitals.silence
         open_ones = self.threads.open("silence-")
         if is_over or silent <= limit:
-            minutes = max((now - one.opened_at) / 60 for one in open_ones) if open_ones else 0.0
-            text = words("moves", self.threads.lang, step=vitals.standing.step, minutes=minutes)
+            longest = max((now - one.opened_at for one in open_ones), default=0.0)
+            text = words(
+                "moves",
+                self.threads.lang,
+                step=vitals.standing.step,
+                time=span(longest, self.threads.lang),
+            )
             return [
                 note
                 for one in open_ones
@@ -112,8 +118,9 @@ class Vigil:
         if slowest is not None:
             where = words("where", self.threads.lang, phase=slowest.phase, rank=slowest.number)
         text = words(
-            "silent", self.threads.lang, minutes=silent / 60, step=vitals.standing.step,
-            where=where, usual=max(vitals.recent, default=0.0) / 60,
+            "silent", self.threads.lang, time=span(silent, self.threads.lang),
+            step=vitals.standing.step, where=where,
+            usual=span(max(vitals.recent, default=0.0), self.threads.lang),
         )  # fmt: skip
         return self.threads.once(
             name, "silence", "critical", now, text, words("silence", self.threads.lang), ends=False,
@@ -133,10 +140,15 @@ class Vigil:
         ):
             return []
         if vitals.checkpoint is None:
-            text = words("no checkpoint yet", self.threads.lang, minutes=waited / 60)
+            text = words(
+                "no checkpoint yet", self.threads.lang, time=span(waited, self.threads.lang)
+            )
         else:
             text = words(
-                "no checkpoint", self.threads.lang, minutes=waited / 60, step=vitals.checkpoint.step
+                "no checkpoint",
+                self.threads.lang,
+                time=span(waited, self.threads.lang),
+                step=vitals.checkpoint.step,
             )
         return self.threads.once(
             name,
@@ -164,7 +176,7 @@ class Vigil:
                 text = words(
                     "escalated",
                     self.threads.lang,
-                    minutes=waited / 60,
+                    time=span(waited, self.threads.lang),
                     home=self.home,
                     thread=thread.id,
                 )

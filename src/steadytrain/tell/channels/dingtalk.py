@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote_plus
 
-from steadytrain.tell.channels.web import Web
-from steadytrain.tell.message import Answer, Arrived, Message, Refused, TryAgain, cut
+from steadytrain.tell.channels.web import Web, cut_encoded
+from steadytrain.tell.message import Answer, Arrived, Message, Refused, TryAgain
 from steadytrain.tell.words import words
 
-MOST_BYTES = 14_000
+MOST_BYTES = 18_000
 """Of the text; a request may have 20 KB."""
 
 _BUSY = (-1, 130101, 410100, 660026)
@@ -75,11 +75,9 @@ class DingTalk:
 def _text(message: Message) -> str:
     lines = [f"**{escape(message.headline)}**", ""]
     # Two line breaks: in its Markdown a single one is none.
-    body = cut(message.body, MOST_BYTES // 2, "\n...")
-    lines += [f"{escape(line)}\n" for line in body.split("\n")]
-    if message.link:
-        lines.append(f"[{words('board', message.lang)}]({message.link})")
-    return cut("\n".join(lines), MOST_BYTES, "\n...")
+    lines += [f"{escape(line)}\n" for line in message.body.split("\n")]
+    link = f"\n[{words('board', message.lang)}]({message.link})" if message.link else ""
+    return cut_encoded("\n".join(lines), MOST_BYTES) + link
 
 
 def escape(text: str) -> str:

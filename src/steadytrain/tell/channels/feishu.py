@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from steadytrain.tell.channels.kinds import Coat
-from steadytrain.tell.channels.web import Web
-from steadytrain.tell.message import Answer, Arrived, Message, Refused, TryAgain, cut
+from steadytrain.tell.channels.web import Web, cut_encoded
+from steadytrain.tell.message import Answer, Arrived, Message, Refused, TryAgain
 from steadytrain.tell.words import words
 
-MOST_BYTES = 14_000
+MOST_BYTES = 18_000
 """Of the text; a request may have 20 KB."""
 
 _COAT = Coat(info="blue", warning="orange", critical="red", recovered="green")
@@ -73,7 +73,7 @@ class Feishu:
 
 def _card(message: Message) -> dict[str, object]:
     elements: list[dict[str, object]] = [
-        {"tag": "div", "text": _plain(cut(message.body, MOST_BYTES, "\n..."))}
+        {"tag": "div", "text": _plain(cut_encoded(message.body, MOST_BYTES))}
     ]
     if message.link:
         button = {

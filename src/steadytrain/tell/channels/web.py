@@ -138,6 +138,13 @@ def encode(payload: object) -> bytes:
     return json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
 
 
+def cut_encoded(text: str, most_bytes: int) -> str:
+    """At most so many bytes once it stands in JSON, where a quote or a line's end takes two."""
+    while (size := len(encode(text))) > most_bytes:
+        text = cut(text, len(text.encode()) * most_bytes // (size + 8) - 4, "\n...")
+    return text
+
+
 def excerpt(body: bytes) -> str:
     """The beginning of an answer in one line."""
     text = clean(body[:2000].decode(errors="replace").replace("\r", "")).replace("\n", " ")
