@@ -6,6 +6,7 @@ a few numbers are read, so that a million of them take seconds.
 """
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Step(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line: a `Step`, or the event. The last step of a look is there as a StepRecord too."""
+    """One line: a `Step`, or the event. The last steps of a look are there as StepRecords too."""
 
     writer: str
     at: float
@@ -58,14 +59,20 @@ _envelopes = msgspec.json.Decoder(_Envelope)
 class News:
     """Follows the writers of a run; safe to start before the run does.
 
+    Args:
+        num_records: steps of each look that are read whole.
+
     Attributes:
         num_damaged: lines that could not be read.
         num_unknown: lines of kinds that this version does not know.
     """
 
-    def __init__(self, home: Path, *, writers: tuple[str, ...] = WRITERS) -> None:
+    def __init__(
+        self, home: Path, *, writers: tuple[str, ...] = WRITERS, num_records: int = 1
+    ) -> None:
         self._home = Path(home)
         self._writers = writers
+        self._num_records = num_records
         self._positions: dict[Path, int] = {}
         self.num_damaged = 0
         self.num_unknown = 0
@@ -80,20 +87,22 @@ class News:
         return found
 
     def _fresh(self, writer: str, path: Path) -> Iterator[Item]:
-        last = b""
+        last: deque[bytes] = deque(maxlen=self._num_records)
         for block in self._blocks(path):
             for raw in block:
                 if _STATE in raw[:_ENVELOPE]:
                     continue  # the judge's memory: large, and nothing to look at
                 if _STEP in raw[:_ENVELOPE]:
                     item = self._step(writer, raw)
-                    last = raw if item is not None else last
+                    if item is not None:
+                        last.append(raw)
                 else:
                     item = self._event(writer, raw)
                 if item is not None:
                     yield item
-        if last and (whole := self._event(writer, last)) is not None:
-            yield whole
+        for raw in last:
+            if (whole := self._event(writer, raw)) is not None:
+                yield whole
 
     def _blocks(self, path: Path) -> Iterator[list[bytes]]:
         """Whole new lines; a last one without its end is left for the next look."""

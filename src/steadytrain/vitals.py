@@ -70,6 +70,7 @@ class Vitals:
     """How the run of a home is; `refresh` reads what is new.
 
     Attributes:
+        num_records: steps of each look that are there whole, for who draws a curve.
         record: the newest update; `panel` the newest look at the fixed panel.
         num_updates, num_skipped: made in all lives, and those of them held back by the gate.
         num_lost, tokens_lost: of updates that a rollback or a restart undid.
@@ -83,6 +84,7 @@ class Vitals:
     """
 
     home: Path
+    num_records: int = 1
     clock: Callable[[], float] = time.time
     standing: Standing = field(default_factory=Standing)
     record: StepRecord | None = None
@@ -122,7 +124,7 @@ class Vitals:
     _has_workers: bool = False
 
     def __post_init__(self) -> None:
-        self.news = News(self.home)
+        self.news = News(self.home, num_records=self.num_records)
 
     def refresh(self) -> list[Item]:
         """Read what is new; returns it."""
