@@ -80,7 +80,7 @@ class Screen:
         if isinstance(item.event, Step):
             return
         if isinstance(item.event, StepRecord):
-            for name, loss in self.vitals.domain_losses().items():
+            for name, loss in self.vitals.losses_of(item.event).items():
                 self._losses.setdefault(name, deque(maxlen=POINTS)).append(loss)
             return
         words = sentence(item.event, lang=self._lang)

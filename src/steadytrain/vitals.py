@@ -204,16 +204,16 @@ class Vitals:
 
     def domain_losses(self) -> dict[str, float]:
         """Loss of each domain in the newest update; those without a token are left out."""
-        if self.record is None or self.standing.began is None:
-            return {}
-        pairs = zip(self.standing.began.domains, self.record.nll, self.record.tokens, strict=False)
-        return {name: nll / tokens for name, nll, tokens in pairs if tokens}
+        return {} if self.record is None else self.losses_of(self.record)
 
     def panel_losses(self) -> dict[str, float]:
         """Loss of each domain of the fixed panel at its newest look."""
-        if self.panel is None or self.standing.began is None:
-            return {}
-        pairs = zip(self.standing.began.domains, self.panel.nll, self.panel.tokens, strict=False)
+        return {} if self.panel is None else self.losses_of(self.panel)
+
+    def losses_of(self, record: StepRecord | PanelRecord) -> dict[str, float]:
+        """Mean loss of each domain; those without a token are left out."""
+        domains = self.standing.began.domains if self.standing.began is not None else ()
+        pairs = zip(domains, record.nll, record.tokens, strict=False)
         return {name: nll / tokens for name, nll, tokens in pairs if tokens}
 
     def _make(self, step: Step) -> None:

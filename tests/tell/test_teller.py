@@ -313,7 +313,7 @@ def test_killed_at_any_moment_everything_is_told_in_order(tmp_path, run, service
         told.setdefault(said["key"], said["threads"])
     threads = [name for one in told.values() for name in one if name.startswith("incident")]
     assert threads == [f"incident-{number}" for number in range(1, 7)]
-    assert [one for _, one in services.received if one["title"] == "the run"]
+    assert [one for _, one in services.received if one["title"].startswith("the run has ended")]
 
 
 def test_a_dead_service_stops_neither_the_teller_nor_its_end(tmp_path, run, services):

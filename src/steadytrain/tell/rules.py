@@ -70,7 +70,7 @@ class Rules:
                     "began", self.threads.lang, parameters=event.parameters, world=event.world,
                     steps=event.steps or words("no steps", self.threads.lang),
                 )  # fmt: skip
-                return self.threads.once("began", "run", "info", item.at, text)
+                return self.threads.once("began", "run", "info", item.at, text, text)
             case RunEnded():
                 losses = ", ".join(f"{k} {v:.3f}" for k, v in vitals.domain_losses().items())
                 text = words(
@@ -80,7 +80,7 @@ class Rules:
                     losses=say.reason(losses, self.threads.lang),
                 )
                 return self.threads.once(
-                    f"ended-a{event.attempt}-s{event.step}", "run", "info", item.at, text
+                    f"ended-a{event.attempt}-s{event.step}", "run", "info", item.at, text, text
                 )
             case AttemptBegan(cause="restart"):
                 return self._resumed(event, item)
@@ -96,7 +96,9 @@ class Rules:
         text = words("resumed", self.threads.lang, step=event.step, origin=origin)
         down = self.threads.open_of("process")
         if not down:
-            return self.threads.once(f"resumed-a{event.attempt}", "run", "info", item.at, text)
+            return self.threads.once(
+                f"resumed-a{event.attempt}", "run", "info", item.at, text, text
+            )
         notes = []
         for thread in down:
             name = f"{thread.id}/resumed-a{event.attempt}"
