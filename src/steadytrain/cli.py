@@ -42,9 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_run(commands)
     _add_remedy(commands)
-    _add_tell(commands)
-    _add_status(commands)
-    _add_watch(commands)
+    _add_lookers_on(commands)
     _add_analyze(commands)
     _add_panel(commands)
     _add_replay(commands)
@@ -84,6 +82,8 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from steadytrain.tell import companion
+
     run = commands.add_parser(
         "run", help="start a training script, restart it when it dies or hangs"
     )
@@ -96,15 +96,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="SECONDS",
         help="never call a rank hung before so long without progress (60)",
     )
-    run.add_argument(
-        "--tell",
-        action="append",
-        default=[],
-        metavar="CHANNEL",
-        help="tell people, in a process of its own; see: steadytrain tell --help",
-    )
-    run.add_argument("--tell-secrets", type=Path, metavar="FILE", help="as of tell --secrets")
-    run.add_argument("--tell-lang", choices=["en", "zh"], default="en")
+    companion.add_arguments(run)
     run.set_defaults(action=_run)
 
 
@@ -118,31 +110,15 @@ def _add_remedy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     remedy.set_defaults(action=persons.run)
 
 
-def _add_tell(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_lookers_on(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from steadytrain import status
     from steadytrain.tell import telling
 
-    tell = commands.add_parser(
-        "tell", help="tell people what a run's journal says: Feishu, DingTalk, WeCom, Slack, mail"
-    )
-    telling.add_arguments(tell)
-    tell.set_defaults(action=telling.run)
-
-
-def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    status = commands.add_parser("status", help="say in some lines how a run is")
-    status.add_argument("home", type=Path, metavar="RUN")
-    status.add_argument("--json", action="store_true", help="print one JSON object")
-    status.add_argument("--metrics", action="store_true", help="print it for Prometheus")
-    status.add_argument("--lang", choices=["en", "zh"], default="en")
-    status.set_defaults(action=_status)
-
-
-def _add_watch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    says = "tell people what a run's journal says: Feishu, DingTalk, WeCom, Slack, mail"
+    telling.add_arguments(commands.add_parser("tell", help=says))
+    status.add_arguments(commands.add_parser("status", help="say in some lines how a run is"))
     watch = commands.add_parser("watch", help="see a run live in a terminal")
-    watch.add_argument("home", type=Path, metavar="RUN")
-    watch.add_argument("--lang", choices=["en", "zh"], default="en")
-    watch.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="redraw (1)")
-    watch.add_argument("--once", action="store_true", help="draw once")
+    status.add_watch_arguments(watch)
     watch.set_defaults(action=_watch)
 
 
@@ -254,31 +230,14 @@ def _run(options: argparse.Namespace) -> int:
         )
     _need("torch", "psutil", extra="train")
     from steadytrain.launch.supervisor import Supervisor
+    from steadytrain.tell import companion
 
     command = _as_command(options.command_line)
     supervisor = Supervisor(
         command, home=options.home, nproc=options.nproc, floor_seconds=options.hang_after
     )
-    if not options.tell:
+    with companion.beside(options):
         return supervisor.run()
-    from steadytrain.tell.companion import Companion
-
-    companion = Companion(
-        options.home, options.tell, secrets=options.tell_secrets, lang=options.tell_lang
-    )
-    try:
-        return supervisor.run()
-    finally:
-        companion.wait()
-
-
-def _status(options: argparse.Namespace) -> int:
-    from steadytrain import metrics, status
-
-    if options.metrics:
-        print(metrics.of_homes([options.home]), end="")
-        return 0
-    return status.run(options.home, as_json=options.json, lang=options.lang)
 
 
 def _watch(options: argparse.Namespace) -> int:
@@ -424,6 +383,8 @@ def _doctor(options: argparse.Namespace) -> int:
         "lint: parquet, zst, token ids": ("pyarrow", "zstandard", "tokenizers"),
         "hub data sets": ("datasets",),
         "panel: Hugging Face models": ("torch", "transformers"),
+        "watch (live)": ("rich",),
+        "tell --to apprise": ("apprise",),
     }
     print(f"steadytrain {__version__}, Python {sys.version.split()[0]}")
     for what, modules in needs.items():

@@ -9,11 +9,10 @@ Source: prometheus.io "Exposition formats" 0.0.4 and "Metric and label naming".
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import get_args
 
 from steadytrain import causes
-from steadytrain.vitals import State, Vitals, read
+from steadytrain.vitals import State, Vitals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -70,15 +69,6 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "steadytrain_damaged_lines": ("gauge", "Lines of the journal that cannot be read"),
 }
 """Every metric with its kind and words; deploy/ may name no other."""
-
-
-def of_homes(homes: Iterable[Path]) -> str:
-    """The metrics of the runs of these homes, read now.
-
-    Raises:
-        JournalError: a home holds no run.
-    """
-    return metrics([read(home) for home in homes])
 
 
 def metrics(runs: Sequence[Vitals]) -> str:

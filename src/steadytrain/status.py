@@ -1,12 +1,13 @@
 """`steadytrain status RUN`: how a run is, in some lines or as JSON; `watch` shares its words."""
 
+import argparse
 import json
 import math
 import unicodedata
 from pathlib import Path
 from typing import Any
 
-from steadytrain import vitals
+from steadytrain import metrics, vitals
 from steadytrain.phrases import cause_words, phrase, plan_words
 from steadytrain.spans import span
 from steadytrain.vitals import State, Vitals
@@ -66,14 +67,35 @@ def word(name: str, lang: str, **values: object) -> str:
     return found.format(**values) if values else found
 
 
-def run(home: Path, *, as_json: bool, lang: str) -> int:
+def add_arguments(status: argparse.ArgumentParser) -> None:
+    """The arguments of `steadytrain status`."""
+    status.add_argument("home", type=Path, metavar="RUN")
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument("--metrics", action="store_true", help="print it for Prometheus")
+    status.add_argument("--lang", choices=["en", "zh"], default="en")
+    status.set_defaults(action=run)
+
+
+def add_watch_arguments(watch: argparse.ArgumentParser) -> None:
+    """The arguments of `steadytrain watch`, which needs a library more."""
+    watch.add_argument("home", type=Path, metavar="RUN")
+    watch.add_argument("--lang", choices=["en", "zh"], default="en")
+    watch.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="redraw (1)")
+    watch.add_argument("--once", action="store_true", help="draw once")
+
+
+def run(options: argparse.Namespace) -> int:
     """Print how the run is. 0: it runs or has ended; 1: somebody should look.
 
     Raises:
         JournalError: the home holds no run.
     """
-    found = vitals.read(home)
-    print(json.dumps(plain(found)) if as_json else "\n".join(shown(found, lang)))
+    found = vitals.read(options.home)
+    if options.metrics:
+        print(metrics.metrics([found]), end="")
+        return 0
+    lines = shown(found, options.lang)
+    print(json.dumps(plain(found)) if options.json else "\n".join(lines))
     return 1 if needs_somebody(found) else 0
 
 

@@ -94,8 +94,12 @@ class TestIncidents:
         listener.hear(opened())
         assert levels(listener.hear(outcome(result))) == [level]
 
-    def test_what_is_not_finite_is_critical(self, listener):
-        assert levels(listener.hear(opened(directions=("not finite",)))) == ["critical"]
+    @pytest.mark.parametrize(
+        ("mode", "level"), [("act", "warning"), ("ask", "critical"), ("observe", "critical")]
+    )
+    def test_what_is_not_finite_is_critical_where_nobody_acts(self, tmp_path, mode, level):
+        listener = Listener(tmp_path, mode=mode)
+        assert levels(listener.hear(opened(directions=("not finite",)))) == [level]
 
     def test_a_question_to_a_person_is_critical(self, listener):
         listener.hear(opened())

@@ -78,7 +78,8 @@ class Office:
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(tmp_path, now=time.time()).begin().train(1, 11)
+    # Where nobody acts, what is not finite is critical, and hardly waits: tests are quick.
+    return Run(tmp_path, now=time.time()).begin(mode="observe").train(1, 11)
 
 
 def ledger_of(home):

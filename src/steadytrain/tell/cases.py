@@ -46,7 +46,7 @@ class Cases:
                 self._alarms = [one for one in self._alarms if one.step == event.step]
                 self._alarms.append(event)
             case Incident(change="opened"):
-                return self._opened(event, item)
+                return self._opened(event, item, vitals)
             case Incident(change="grew"):
                 return self.threads.say(event, item, self.threads.get(event.id), f"grew-{item.seq}")
             case Incident(change="closed"):
@@ -81,7 +81,7 @@ class Cases:
                 return self._person(event, item)
         return []
 
-    def _opened(self, event: Incident, item: Item) -> list[Note]:
+    def _opened(self, event: Incident, item: Item, vitals: Vitals) -> list[Note]:
         lang = self.threads.lang
         subject = say.signals(event.signals, event.directions, lang)
         thread = self.threads.begin(event.id, "incident", item.at, subject)
@@ -89,7 +89,10 @@ class Cases:
         # The losses first: they are what is at stake, the rest is a hint at why.
         alarms = sorted(self._alarms, key=lambda one: not one.signal.startswith("loss"))
         lines = [sentence(one, lang=lang) or "" for one in (event, *alarms[:MOST_ALARMS])]
-        level: Level = "critical" if "not finite" in event.directions else "warning"
+        # A run that acts by itself heals most of these before anybody is awake.
+        nobody_acts = vitals.standing.mode != "act"
+        is_worst = nobody_acts and "not finite" in event.directions
+        level: Level = "critical" if is_worst else "warning"
         name = f"{thread.id}/opened"
         return self.threads.note(thread, name, level, item.at, "\n".join(lines))
 

@@ -1,9 +1,11 @@
 """A teller beside a supervisor; `steadytrain run --tell feishu` starts it, and it lives longer."""
 
+import argparse
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from steadytrain.errors import SettingError
@@ -17,6 +19,34 @@ OUTPUT = Path("tell") / "output.log"
 WAIT_SECONDS = 25.0
 """After the run's end, for the last message: in a container it dies with the supervisor.
 Source: Kubernetes and Slurm kill after 30 s."""
+
+
+def add_arguments(run: argparse.ArgumentParser) -> None:
+    """The arguments of `steadytrain run` that ask for one."""
+    run.add_argument(
+        "--tell",
+        action="append",
+        default=[],
+        metavar="CHANNEL",
+        help="tell people, in a process of its own; see: steadytrain tell --help",
+    )
+    run.add_argument("--tell-secrets", type=Path, metavar="FILE", help="as of tell --secrets")
+    run.add_argument("--tell-lang", choices=["en", "zh"], default="en")
+
+
+@contextlib.contextmanager
+def beside(options: argparse.Namespace) -> Iterator[None]:
+    """A teller for as long as the run lasts, and for its last message, if one was asked for."""
+    if not options.tell:
+        yield
+        return
+    companion = Companion(
+        options.home, options.tell, secrets=options.tell_secrets, lang=options.tell_lang
+    )
+    try:
+        yield
+    finally:
+        companion.wait()
 
 
 class Companion:

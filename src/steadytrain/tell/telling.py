@@ -76,6 +76,7 @@ def add_arguments(tell: argparse.ArgumentParser) -> None:
     )
     tell.add_argument("--as", dest="name", default="", metavar="NAME", help="who has seen it")
     tell.add_argument("--why", default="", metavar="WORDS", help="kept in the journal")
+    tell.set_defaults(action=run)
 
 
 def run(options: argparse.Namespace) -> int:
