@@ -25,6 +25,7 @@ GROUND = {
     "journal",
     "metrics",
     "news",
+    "options",
     "phrases",
     "plans",
     "progress",

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from steadytrain import __version__
+from steadytrain import __version__, options
 from steadytrain.errors import SettingError, SteadytrainError
 
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_run(commands)
     _add_remedy(commands)
-    _add_lookers_on(commands)
+    options.add_lookers_on(commands, tell=_tell, status=_status, watch=_watch)
     _add_analyze(commands)
     _add_panel(commands)
     _add_replay(commands)
@@ -82,8 +82,6 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from steadytrain.tell import companion
-
     run = commands.add_parser(
         "run", help="start a training script, restart it when it dies or hangs"
     )
@@ -96,7 +94,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="SECONDS",
         help="never call a rank hung before so long without progress (60)",
     )
-    companion.add_arguments(run)
+    options.add_beside(run)
     run.set_defaults(action=_run)
 
 
@@ -108,18 +106,6 @@ def _add_remedy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     persons.add_arguments(remedy)
     remedy.set_defaults(action=persons.run)
-
-
-def _add_lookers_on(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from steadytrain import status
-    from steadytrain.tell import telling
-
-    says = "tell people what a run's journal says: Feishu, DingTalk, WeCom, Slack, mail"
-    telling.add_arguments(commands.add_parser("tell", help=says))
-    status.add_arguments(commands.add_parser("status", help="say in some lines how a run is"))
-    watch = commands.add_parser("watch", help="see a run live in a terminal")
-    status.add_watch_arguments(watch)
-    watch.set_defaults(action=_watch)
 
 
 def _add_analyze(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -238,6 +224,18 @@ def _run(options: argparse.Namespace) -> int:
     )
     with companion.beside(options):
         return supervisor.run()
+
+
+def _tell(options: argparse.Namespace) -> int:
+    from steadytrain.tell import telling
+
+    return telling.run(options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from steadytrain import status
+
+    return status.run(options)
 
 
 def _watch(options: argparse.Namespace) -> int:

@@ -59,7 +59,9 @@ class Screen:
         parts: list[RenderableType] = [title]
         if began is not None and began.steps:
             step = min(self.vitals.standing.step, began.steps)
-            parts.append(ProgressBar(total=began.steps, completed=step, width=None))
+            bar = Table.grid(expand=True)  # alone it would end without a new line
+            bar.add_row(ProgressBar(total=began.steps, completed=step))
+            parts.append(bar)
         parts.append(self._facts())
         concerns = status.concerns(self.vitals, self._lang)
         style = "bold red" if status.needs_somebody(self.vitals) else ""

@@ -7,7 +7,7 @@ def span(seconds: float, lang: str = "en") -> str:
     """The two largest units of a duration.
 
     >>> [span(one) for one in (0.25, 42, 61, 5400, 200_000)]
-    ['0.2 s', '42 s', '1 min', '1 h 30 min', '2 d 7 h']
+    ['0.2 s', '42 s', '1 min', '1 h 30 min', '2 d 8 h']
     >>> span(5400, "zh")
     '1 小时 30 分钟'
     """

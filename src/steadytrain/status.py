@@ -4,7 +4,6 @@ import argparse
 import json
 import math
 import unicodedata
-from pathlib import Path
 from typing import Any
 
 from steadytrain import metrics, vitals
@@ -65,23 +64,6 @@ MOST_SHOWN = 8
 def word(name: str, lang: str, **values: object) -> str:
     found = _WORDS[name][lang == "zh"]
     return found.format(**values) if values else found
-
-
-def add_arguments(status: argparse.ArgumentParser) -> None:
-    """The arguments of `steadytrain status`."""
-    status.add_argument("home", type=Path, metavar="RUN")
-    status.add_argument("--json", action="store_true", help="print one JSON object")
-    status.add_argument("--metrics", action="store_true", help="print it for Prometheus")
-    status.add_argument("--lang", choices=["en", "zh"], default="en")
-    status.set_defaults(action=run)
-
-
-def add_watch_arguments(watch: argparse.ArgumentParser) -> None:
-    """The arguments of `steadytrain watch`, which needs a library more."""
-    watch.add_argument("home", type=Path, metavar="RUN")
-    watch.add_argument("--lang", choices=["en", "zh"], default="en")
-    watch.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="redraw (1)")
-    watch.add_argument("--once", action="store_true", help="draw once")
 
 
 def run(options: argparse.Namespace) -> int:

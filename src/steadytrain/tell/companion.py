@@ -21,19 +21,6 @@ WAIT_SECONDS = 25.0
 Source: Kubernetes and Slurm kill after 30 s."""
 
 
-def add_arguments(run: argparse.ArgumentParser) -> None:
-    """The arguments of `steadytrain run` that ask for one."""
-    run.add_argument(
-        "--tell",
-        action="append",
-        default=[],
-        metavar="CHANNEL",
-        help="tell people, in a process of its own; see: steadytrain tell --help",
-    )
-    run.add_argument("--tell-secrets", type=Path, metavar="FILE", help="as of tell --secrets")
-    run.add_argument("--tell-lang", choices=["en", "zh"], default="en")
-
-
 @contextlib.contextmanager
 def beside(options: argparse.Namespace) -> Iterator[None]:
     """A teller for as long as the run lasts, and for its last message, if one was asked for."""

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 from steadytrain import acknowledgements, journal
 from steadytrain.acknowledgements import Seen
 from steadytrain.errors import JournalError, SettingError
+from steadytrain.options import CHANNELS
 from steadytrain.tell.box import Manners
 from steadytrain.tell.channels.web import Web
 from steadytrain.tell.ledger import Ledger, held
 from steadytrain.tell.message import Arrived, Message, Refused, TryAgain, clean
-from steadytrain.tell.notes import LEVELS, Thread, Threads
+from steadytrain.tell.notes import Thread, Threads
 from steadytrain.tell.quiet import QuietHours
 from steadytrain.tell.rules import Rules
 from steadytrain.tell.secrets import Secrets
@@ -24,59 +25,6 @@ from steadytrain.tell.vigil import Vigil
 from steadytrain.tell.ways import Makers, Way
 from steadytrain.tell.words import words
 from steadytrain.vitals import Vitals
-
-CHANNELS = "feishu, lark, dingtalk, wecom, slack, webhook, mail, apprise"
-
-_EXAMPLES = """\
-Addresses and keys come from the environment or a file, never from the command line:
-
-  export STEADYTRAIN_FEISHU_URL=https://open.feishu.cn/open-apis/bot/v2/hook/...
-  export STEADYTRAIN_FEISHU_SECRET=...
-  steadytrain tell --test --to feishu
-  steadytrain tell runs/r1 --to feishu --to mail=critical --quiet 22:30-08:00 --lang zh
-  steadytrain tell runs/r1 --acknowledge incident-3 --as Ada
-
-docs/alerts.md lists what each channel needs.
-"""
-
-
-def add_arguments(tell: argparse.ArgumentParser) -> None:
-    """The arguments of `steadytrain tell`."""
-    tell.formatter_class = argparse.RawDescriptionHelpFormatter
-    tell.epilog = _EXAMPLES
-    tell.add_argument("home", type=Path, nargs="?", metavar="RUN", help="folder of the run")
-    tell.add_argument(
-        "--to",
-        action="append",
-        default=[],
-        metavar="CHANNEL",
-        help=f"{CHANNELS}; feishu:night for one of several, mail=critical for its level",
-    )
-    tell.add_argument("--secrets", type=Path, metavar="FILE", help="NAME=VALUE lines; mode 600")
-    tell.add_argument("--level", choices=LEVELS, default="info", help="from which on (info)")
-    tell.add_argument("--quiet", metavar="HH:MM-HH:MM", help="only what is critical")
-    tell.add_argument("--zone", metavar="NAME", help="of --quiet: Asia/Shanghai (this machine's)")
-    minutes = {
-        "--cooldown": (5.0, "between two alerts of a kind; those meanwhile are one (5)"),
-        "--escalate-after": (30.0, "an incident that nobody acknowledged is critical (30)"),
-        "--silent-after": (None, "without progress is an alert (10 of its slowest steps, least 5)"),
-        "--no-checkpoint-after": (None, "without a checkpoint is one (3 of the longest, least 60)"),
-    }
-    for name, (default, says) in minutes.items():
-        tell.add_argument(name, type=float, default=default, metavar="MINUTES", help=says)
-    tell.add_argument("--link", default="", metavar="URL", help="of the board, put into messages")
-    tell.add_argument("--lang", choices=["en", "zh"], default="en")
-    tell.add_argument("--plain-http", action="store_true", help="allow http:// in your own network")
-    tell.add_argument("--stay", action="store_true", help="go on when the run has ended")
-    tell.add_argument("--beside", type=int, metavar="PID", help="the supervisor: tell if it dies")
-    tell.add_argument("--test", action="store_true", help="send a test message, say what came back")
-    tell.add_argument("--dry-run", action="store_true", help="print what the journal would ask for")
-    tell.add_argument(
-        "--acknowledge", metavar="THREAD", help="say that you have seen it: incident-3, or all"
-    )
-    tell.add_argument("--as", dest="name", default="", metavar="NAME", help="who has seen it")
-    tell.add_argument("--why", default="", metavar="WORDS", help="kept in the journal")
-    tell.set_defaults(action=run)
 
 
 def run(options: argparse.Namespace) -> int:
