@@ -1,5 +1,6 @@
 """What every channel must do, against a local server that speaks its service's rules."""
 
+import dataclasses
 import email
 import email.policy
 import json
@@ -7,13 +8,15 @@ import ssl
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from steadytrain.tell.channels import apprise
 from steadytrain.tell.channels.dingtalk import DingTalk
 from steadytrain.tell.channels.feishu import Feishu
 from steadytrain.tell.channels.mail import Mail
 from steadytrain.tell.channels.slack import Slack, SlackHook
-from steadytrain.tell.channels.web import Web
+from steadytrain.tell.channels.web import Reply, Web
 from steadytrain.tell.channels.webhook import Webhook
 from steadytrain.tell.channels.wecom import WeCom
 from steadytrain.tell.message import Arrived, Refused, TryAgain
@@ -197,6 +200,44 @@ def test_a_webhook_says_when_it_may_come_twice(services):
     assert (first["again"], second["again"]) == (False, True)
 
 
+class Says:
+    """A web that always gives the same answer."""
+
+    def __init__(self, reply):
+        self.reply = reply
+
+    def post(self, *_):
+        return self.reply
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(
+    ["code", "StatusCode", "errcode", "errmsg", "ok", "error", "ts", "reference"]
+)
+
+
+@pytest.mark.parametrize("kind", WEB_CHANNELS)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    body=st.binary(max_size=60)
+    | st.dictionaries(FIELDS, ANY_JSON).map(lambda x: json.dumps(x).encode())
+)
+def test_no_answer_is_so_strange_that_it_stops_the_telling(kind, body):
+    channel = dataclasses.replace(make(kind, "http://127.0.0.1:1"), web=Says(Reply(200, body)))
+    assert isinstance(channel.send(message()), Arrived | TryAgain | Refused)
+    assert isinstance(channel.send(message(reference="C1/2")), Arrived | TryAgain | Refused)
+
+
+def test_an_answer_of_many_brackets_is_refused(services):
+    deep = b"[" * 60_000
+    channel = dataclasses.replace(make("wecom", services.url), web=Says(Reply(200, deep)))
+    assert isinstance(channel.send(message()), Refused)
+
+
 def test_a_retry_after_may_be_a_date():
     web = Web(clock=lambda: 1_000_000_000.0)
     assert web._retry_after("Sun, 09 Sep 2001 01:47:10 GMT") == 30.0
@@ -204,6 +245,7 @@ def test_a_retry_after_may_be_a_date():
     assert web._retry_after("-5") == 0.0
     assert web._retry_after("1e12") == 3600.0
     assert web._retry_after("nan") is None
+    assert web._retry_after("Sun, 99 Sep 20010 01:47:10 GMT") is None
 
 
 def test_the_proxy_of_the_environment_is_used(services, monkeypatch):

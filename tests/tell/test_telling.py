@@ -103,7 +103,17 @@ class TestBadSettings:
         assert "0123" not in err
 
     @pytest.mark.parametrize(
-        "url", ["ftp://x/y", "https://", "https:///x", "x", "https://h:99999/x", "https://a b/", ""]
+        "url",
+        [
+            "ftp://x/y",
+            "https://",
+            "https:///x",
+            "x",
+            "https://h:99999/x",
+            "https://a b/",
+            "https://a..b/",
+            "",
+        ],
     )
     def test_an_address_that_is_none_is_refused(self, url):
         with pytest.raises(SettingError, match="no address"):
@@ -152,9 +162,10 @@ class TestSecrets:
             Secrets({}, path)
         assert "0123" not in str(caught.value)
 
-    def test_values_of_several_lines_are_refused(self):
+    @pytest.mark.parametrize("value", ["a\nb", "a\x00b", "https://h/\u4e2d"])
+    def test_values_that_no_address_has_are_refused(self, value):
         with pytest.raises(SettingError, match="more than one line"):
-            Secrets({"STEADYTRAIN_A_URL": "a\nb"}).take("a", "URL")
+            Secrets({"STEADYTRAIN_A_URL": value}).take("a", "URL")
 
 
 class TestAcknowledging:

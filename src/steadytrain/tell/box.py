@@ -282,7 +282,9 @@ class Box:
             count, last = len(self.lost), self.lost[-1]
             texts.append(words("lost", self.lang, count=count, title=last))
         first = threads[0]
-        title = self._title(first)
+        # Of a run's own news the newest names the message, of all others the most urgent.
+        is_run = first.rule == "run"
+        title = self._title(threads[-1] if is_run else max(threads, key=lambda t: rank(t.level)))
         if len(threads) > 1:
             title = f"{title} ({words('many', self.lang, count=len(threads))})"
         story = first.story() if len(threads) == 1 else []

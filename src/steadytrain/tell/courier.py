@@ -1,10 +1,12 @@
 """A thread for each channel: takes what is due, sends it, writes down what came of it."""
 
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from steadytrain.tell.box import Box
 from steadytrain.tell.channels.kinds import Channel
@@ -95,8 +97,14 @@ class Courier:
         match answer:
             case Arrived():
                 remark = f" ({self.blot(answer.remark)})" if answer.remark else ""
-                print(f"{name}: sent {title}{remark}", flush=True)
+                _print(f"{name}: sent {title}{remark}", sys.stdout)
             case TryAgain() if not is_final:
-                print(f"{name}: not yet: {answer.why}", file=sys.stderr, flush=True)
+                _print(f"{name}: not yet: {answer.why}", sys.stderr)
             case TryAgain() | Refused():
-                print(f"{name}: given up: {title}: {answer.why}", file=sys.stderr, flush=True)
+                _print(f"{name}: given up: {title}: {answer.why}", sys.stderr)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    # A log that is full, closed, or knows no Chinese is no reason to stop telling.
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=stream, flush=True)

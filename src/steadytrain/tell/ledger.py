@@ -81,8 +81,14 @@ def held(home: Path) -> Iterator[None]:
     Raises:
         SettingError: there is one already.
     """
-    (home / LOCK).parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        (home / LOCK).parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise SettingError(
+            f"{home / LOCK} cannot be written ({error.strerror}), and without a record of what "
+            "was sent it would be sent again. Use an account that may write into the run's folder"
+        ) from error
     try:
         _lock(lock, home)
         yield

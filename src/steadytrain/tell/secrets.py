@@ -54,10 +54,10 @@ class Secrets:
                 f"environment, or {name}_FILE to a file that holds it, or write it into the file "
                 "of --secrets"
             )
-        if "\n" in value or "\r" in value or not value.isprintable():
+        if not value.isprintable() or not value.isascii():
             raise SettingError(
-                f"{name} holds more than one line, or characters that cannot be printed. "
-                "Write its value alone"
+                f"{name} holds more than one line, or characters that no address and no key has. "
+                "Write its value alone, in ASCII"
             )
         return value
 

@@ -23,7 +23,7 @@ MOST_BYTES = 18_000
 """Of the text; a request may have 20 KB."""
 
 _BUSY = (-1, 130101, 410100, 660026)
-_HINTS: dict[object, str] = {
+_HINTS: dict[int, str] = {
     310000: "the robot's safety settings refuse it: secret, clock, keyword, address",
     300001: "the address of the robot is wrong",
     300005: "the address of the robot is wrong",
@@ -62,13 +62,12 @@ class DingTalk:
         )
         if isinstance(reply, TryAgain | Refused):
             return reply
-        fields = reply.fields()
-        if fields is None:
+        code = reply.number("errcode")
+        if code is None:
             return Refused(f"this is no robot of DingTalk: {reply.words()}")
-        code = fields.get("errcode")
         if code == 0:
             return Arrived()
-        said = f"{code}: {_HINTS.get(code, '')} {fields.get('errmsg') or reply.words()}"
+        said = f"{code}: {_HINTS.get(code, '')} {reply.words()}"
         return TryAgain(said, 60.0) if code in _BUSY else Refused(said)
 
 

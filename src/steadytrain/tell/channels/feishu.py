@@ -23,7 +23,7 @@ MOST_BYTES = 18_000
 
 _COAT = Coat(info="blue", warning="orange", critical="red", recovered="green")
 _BUSY = (9499, 11232, 11233, 230020, 99991400)
-_HINTS: dict[object, str] = {
+_HINTS: dict[int, str] = {
     19021: "the signature does not match: is the secret right, and the clock of this machine?",
     19022: "the robot does not accept this machine's address: add it to the robot's list",
     19024: "the robot wants a keyword: let it be a word of every message, or use the signature",
@@ -61,13 +61,12 @@ class Feishu:
         reply = self.web.post(self.url, payload)
         if isinstance(reply, TryAgain | Refused):
             return reply
-        fields = reply.fields()
-        if fields is None:
+        code = reply.number("code", "StatusCode")
+        if code is None:
             return Refused(f"this is no robot of Feishu: {reply.words()}")
-        code = fields.get("code", fields.get("StatusCode"))
         if code == 0:
             return Arrived()
-        said = f"{code}: {_HINTS.get(code) or fields.get('msg') or reply.words()}"
+        said = f"{code}: {_HINTS.get(code) or reply.words()}"
         return TryAgain(said, 60.0) if code in _BUSY else Refused(said)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from steadytrain.tell.channels.kinds import Coat
 from steadytrain.tell.channels.web import Reply, Web
-from steadytrain.tell.message import Answer, Arrived, Message, Refused, TryAgain, cut
+from steadytrain.tell.message import Answer, Arrived, Message, Refused, TryAgain, clean, cut
 from steadytrain.tell.words import words
 
 API = "https://slack.com/api"
@@ -93,7 +93,7 @@ def _understood(reply: Reply) -> dict[str, Any] | TryAgain | Refused:
         return Refused(f"this is not Slack: {reply.words()}")
     if fields.get("ok"):
         return fields
-    error = str(fields.get("error"))
+    error = clean(cut(str(fields.get("error")), 200))
     said = f"{error}: {_HINTS[error]}" if error in _HINTS else error
     return TryAgain(said, 30.0) if error in _BUSY else Refused(said)
 

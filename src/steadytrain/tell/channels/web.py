@@ -41,9 +41,15 @@ class Reply:
         """The JSON object in it; None if it is none."""
         try:
             found = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
+
+    def number(self, *names: str) -> int | None:
+        """The first of these fields that is there, as a number."""
+        found = self.fields() or {}
+        value = next((found[one] for one in names if one in found), None)
+        return value if isinstance(value, int) else None
 
     def words(self) -> str:
         """The beginning of it, to be shown."""
@@ -128,9 +134,9 @@ class Web:
         except ValueError:
             try:
                 date = email.utils.parsedate_to_datetime(given)
-            except ValueError:
+                seconds = date.timestamp() - self.clock()
+            except (ValueError, TypeError, OverflowError):
                 return None
-            seconds = date.timestamp() - self.clock()
         return min(LONGEST_WAIT, max(0.0, seconds)) if seconds == seconds else None
 
 
@@ -160,6 +166,7 @@ def checked_url(url: str, variable: str, *, may_be_plain: bool = False) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")
     except ValueError:
         host, parts = None, urlsplit("")
     if parts.scheme not in ("http", "https") or not host or any(one.isspace() for one in url):

@@ -11,7 +11,7 @@ from steadytrain.tell.message import Answer, Arrived, Message, Refused, TryAgain
 MOST_BYTES = 2048
 
 _BUSY = (-1, 45009, 45033)
-_HINTS: dict[object, str] = {
+_HINTS: dict[int, str] = {
     93000: "the address of the robot is wrong",
     45009: "too many messages",
     45002: "the message is too long",
@@ -29,13 +29,12 @@ class WeCom:
         reply = self.web.post(self.url, {"msgtype": "text", "text": {"content": text(message)}})
         if isinstance(reply, TryAgain | Refused):
             return reply
-        fields = reply.fields()
-        if fields is None:
+        code = reply.number("errcode")
+        if code is None:
             return Refused(f"this is no robot of WeCom: {reply.words()}")
-        code = fields.get("errcode")
         if code == 0:
             return Arrived()
-        said = f"{code}: {_HINTS.get(code) or fields.get('errmsg') or reply.words()}"
+        said = f"{code}: {_HINTS.get(code) or reply.words()}"
         return TryAgain(said, 60.0) if code in _BUSY else Refused(said)
 
 
