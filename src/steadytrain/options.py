@@ -1,4 +1,4 @@
-"""Options of the commands that look on or tell; apart, so that `--help` loads nothing else."""
+"""Options of the commands that only read: runs, logs, corpora; `cli.py` says what each does."""
 
 import argparse
 from collections.abc import Callable
@@ -102,3 +102,60 @@ def add_watch(watch: argparse.ArgumentParser) -> None:
     watch.add_argument("--lang", choices=["en", "zh"], default="en")
     watch.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="redraw (1)")
     watch.add_argument("--once", action="store_true", help="draw once")
+
+
+def add_analyze(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", action: Action
+) -> None:
+    analyze = commands.add_parser(
+        "analyze", help="find what went wrong in the log of any run, whatever tool wrote it"
+    )
+    analyze.add_argument("paths", nargs="+", metavar="PATH", help="log files, folders, patterns")
+    analyze.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="NAME=TAG",
+        help="take this series as loss, grad_norm, lr, update, tokens_per_second or as the loss of "
+        "a domain NAME, whatever it is called",
+    )
+    analyze.add_argument(
+        "--steps-per-false-alarm",
+        type=float,
+        default=30_000.0,
+        metavar="N",
+        help="about one false alarm in so many calm rows (30000)",
+    )
+    analyze.add_argument("--json", action="store_true", help="print one JSON object a run")
+    analyze.add_argument("--html", type=Path, metavar="FILE", help="write curves that zoom")
+    analyze.set_defaults(action=action)
+
+
+def add_lint(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", action: Action
+) -> None:
+    lint = commands.add_parser("lint", help="say what is wrong with the documents of a corpus")
+    lint.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, patterns")
+    lint.add_argument("--domain", metavar="NAME", help="what the text should be: zh, en, code")
+    lint.add_argument("--json", action="store_true", help="print one JSON object per document")
+    lint.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
+    lint.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write verdicts and a skip list; resumable"
+    )
+    lint.add_argument("--column", default="text", metavar="NAME", help="field of the text (text)")
+    lint.add_argument(
+        "--tokenizer", metavar="PATH", help="tokenizer.json, its folder, or 'bytes', for token ids"
+    )
+    lint.set_defaults(action=action)
+
+
+def add_show(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", action: Action
+) -> None:
+    show = commands.add_parser("show", help="print the sequences of a step, the oddest first")
+    show.add_argument("home", type=Path)
+    show.add_argument("--step", type=int, required=True)
+    show.add_argument("--order", metavar="MODULE:FUNCTION", help="gives the run's data order")
+    show.add_argument("--top", type=int, default=12, metavar="N", help="sequences to print (12)")
+    show.add_argument("--json", action="store_true", help="all of them, a JSON object each")
+    show.set_defaults(action=action)

@@ -155,7 +155,7 @@ class Teller:
         return notes
 
     def _hand_on(self, notes: Sequence[Note]) -> None:
-        if self.vitals.standing.has_ended and not self.stays:
+        if not self.stays and (self.vitals.standing.has_ended or self._is_settled()):
             for courier in self.couriers:
                 courier.box.hurries = True  # what was gathered has nothing to wait for
         for note in notes:
@@ -187,7 +187,9 @@ class Teller:
         """The run has ended, or is down for good and somebody knows; all of it is told."""
         if self.stays or not all(one.is_idle for one in self.couriers):
             return False
-        if self.vitals.standing.has_ended:
-            return True
+        return self.vitals.standing.has_ended or self._is_settled()
+
+    def _is_settled(self) -> bool:
+        """The run is down for good, and somebody knows or does not want to."""
         is_down = self.vitals.gave_up is not None or self.threads.open("vanished-")
         return bool(is_down) and not self._vigil.waits
