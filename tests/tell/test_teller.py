@@ -14,6 +14,7 @@ from steadytrain import acknowledgements
 from steadytrain import events as ev
 from steadytrain.acknowledgements import Seen
 from steadytrain.errors import SettingError
+from steadytrain.journal import files
 from steadytrain.news import News
 from steadytrain.tell.box import Manners
 from steadytrain.tell.ledger import Ledger, held
@@ -299,12 +300,15 @@ def test_killed_between_the_answer_and_the_record_it_is_sent_once_more_and_says_
     assert (first["again"], second["again"]) == (False, True)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_everything_is_told_in_order(tmp_path, run, services):
-    Process(tmp_path, services).kill()
-    for number in range(1, 7):
+    # News is gathered for 3 s and looked for each second: most of these are about the sending.
+    for number, seconds in enumerate((0.0, 1.5, 2.9, 3.2, 3.6, 4.2), 1):
         teller = Process(tmp_path, services)
+        wait_for(lambda lives=number: len(files(tmp_path, "tell")) == lives)
+        wait_for(lambda: ledger_of(tmp_path))
         run.write(opened(f"incident-{number}", directions=("not finite",)))
-        time.sleep(0.35 * number)
+        time.sleep(seconds)
         teller.kill()
     run.write(ev.RunEnded(attempt=1, step=11))
     status, out = Process(tmp_path, services).end()
