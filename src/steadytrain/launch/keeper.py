@@ -3,8 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -25,6 +23,8 @@ from steadytrain.events import (
 )
 from steadytrain.journal import Journal
 from steadytrain.judge.restarts import RestartPolicy
+from steadytrain.launch.forks import Forks, Process
+from steadytrain.launch.output import say
 from steadytrain.launch.silence import Rank, Silence
 from steadytrain.launch.workers import POLL_SECONDS, Exit, View, Workers
 from steadytrain.progress import Beat, board_path, read_board
@@ -141,6 +141,7 @@ class Keeper:
         grace_seconds: float,
         env: Mapping[str, str],
         mark: str,
+        forks: Forks,
     ) -> None:
         self.status = 1
         self.ears = Ears()
@@ -151,6 +152,7 @@ class Keeper:
         self._grace_seconds = grace_seconds
         self._env = env
         self._mark = mark
+        self._forks = forks
         self._workers: Workers | None = None
         self._judgment: Judgment | None = None
         self._looked_at = self._told_at = 0.0
@@ -170,11 +172,12 @@ class Keeper:
             home=self._home,
             mark=self._mark,
             env=self._env,
+            forks=self._forks,
         )
         self._book.next_generation += 1
         return self._workers
 
-    def begin(self, processes: "dict[int, subprocess.Popen[bytes]]") -> None:
+    def begin(self, processes: dict[int, Process]) -> None:
         """The ranks run; none do if a signal came meanwhile."""
         self.ears.listen()
         self._present.adopt(processes)
@@ -250,7 +253,7 @@ class Keeper:
         try:
             self._book.note(heartbeat)
         except JournalError as error:
-            _say(str(error))  # a full disk is no reason to end a training that runs
+            say(str(error))  # a full disk is no reason to end a training that runs
 
     def _read_board(self, rank: int) -> Beat | None:
         beat = read_board(board_path(self._home, rank))
@@ -336,10 +339,6 @@ def _announce(fact: ProcessExited, judgment: Judgment | None) -> None:
     match judgment:
         case Restart(wait_seconds=seconds):
             when = "now" if seconds == 0.0 else f"in {seconds:g} s"
-            _say(f"{where}: {judgment.cause}; starting again {when}")
+            say(f"{where}: {judgment.cause}; starting again {when}")
         case GiveUp():
-            _say(f"{where}: {judgment.cause}. Given up: {judgment.why}")
-
-
-def _say(text: str) -> None:
-    print(f"steadytrain: {text}", file=sys.stderr, flush=True)
+            say(f"{where}: {judgment.cause}. Given up: {judgment.why}")

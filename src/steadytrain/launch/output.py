@@ -129,7 +129,7 @@ class Output:
                 stream.log.write(block)
             except OSError as error:
                 stream.log = None
-                _say(f"the log of rank {stream.rank} ends here: {error.strerror}")
+                say(f"the log of rank {stream.rank} ends here: {error.strerror}")
         if self._has_prefix:
             block = _prefix_lines(stream, block)
         self._pass_on(stream.target, block)
@@ -190,5 +190,6 @@ def _prefix(rank: int) -> bytes:
     return b"[rank%d] " % rank
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line of the supervisor's own."""
     print(f"steadytrain: {text}", file=sys.stderr, flush=True)
