@@ -93,6 +93,14 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="SECONDS",
         help="never call a rank hung before so long without progress (60)",
     )
+    run.add_argument(
+        "--preload",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import it once, not at each start of each rank; torch always is",
+    )
+    run.add_argument("--no-fork", action="store_true", help="each rank is a new interpreter")
     run.set_defaults(action=_run)
 
 
@@ -217,7 +225,11 @@ def _run(options: argparse.Namespace) -> int:
 
     command = _as_command(options.command_line)
     return Supervisor(
-        command, home=options.home, nproc=options.nproc, floor_seconds=options.hang_after
+        command,
+        home=options.home,
+        nproc=options.nproc,
+        floor_seconds=options.hang_after,
+        preload=None if options.no_fork else options.preload,
     ).run()
 
 

@@ -41,6 +41,7 @@ from steadytrain.events.kinds import Deed, Event, Fact, Judgment
 from steadytrain.events.processes import (
     Heartbeat,
     ProcessExited,
+    Straggler,
     WorkersFinished,
     WorkersStarted,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "RunBranched",
     "RunEnded",
     "StepRecord",
+    "Straggler",
     "Trend",
     "Trial",
     "TrialDone",
@@ -130,6 +132,7 @@ KINDS: tuple[type[Event], ...] = (
     ProcessExited,
     WorkersFinished,
     Heartbeat,
+    Straggler,
     Advice,
     Alarm,
     Incident,

@@ -162,6 +162,9 @@ def find_error(text: str) -> str | None:
     """
     lines = [_RANK_PREFIX.sub("", line) for line in text.splitlines()]
     start = max((at for at, line in enumerate(lines) if line == _TRACEBACK), default=None)
+    fatal = [line for line in lines if line.startswith("Fatal Python error: ")]
+    if fatal:
+        return fatal[-1][:MAX_WORDS]  # faulthandler's; the stacks follow it
     if start is None:
         found = [line.strip() for line in reversed(lines) if any(map(str.isalnum, line))]
     else:

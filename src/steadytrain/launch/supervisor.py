@@ -82,7 +82,11 @@ class Supervisor:
         self._on_event = on_event or _tell_nobody
 
     def run(self) -> int:
-        """The exit status: 0 when all ranks finished, 93 after giving up, 128 + a signal's number.
+        """The exit status, for whoever starts jobs.
+
+        0: all ranks finished. 75: start it again, here or elsewhere: it was asked to leave by
+        SIGTERM or SIGUSR1, or this host cannot be trusted. 93: given up, do not start it again. 128
+        + number: another signal ended it.
 
         Raises:
             SettingError: another supervisor holds this home.

@@ -90,10 +90,11 @@ class Workers:
         ended = [rank for rank, process in self._processes.items() if process.poll() is not None]
         return [self._exit(rank) for rank in sorted(ended, key=self._output.last_said)]
 
-    def send(self, signum: int) -> None:
-        """A signal to the ranks themselves, not to their children."""
+    def send(self, signum: int, *, to: int | None = None) -> None:
+        """A signal to all ranks or to the one of this pid, not to their children."""
         for process in self._processes.values():
-            process.send_signal(signum)
+            if to is None or process.pid == to:
+                process.send_signal(signum)
 
     def stop(self, *, grace_seconds: float) -> None:
         """End every process of this start: SIGTERM, a grace, SIGKILL; returns when all are gone."""
@@ -147,6 +148,7 @@ def early_environment(extra: Mapping[str, str], mark: str) -> dict[str, str]:
     """What a rank and the parent that it is forked from are told alike."""
     return {
         "PYTHONUNBUFFERED": "1",  # a pipe would hold its output back; as torchrun's -u
+        "PYTHONFAULTHANDLER": "1",  # a crash in C says where
         **extra,
         MARK: mark,
     }
