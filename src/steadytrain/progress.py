@@ -42,6 +42,7 @@ Phase = Literal[
     "backward",
     "loop",
     "evaluation",
+    "sync",
 ]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
@@ -84,6 +85,9 @@ class Beat:
 class Beacon:
     """The writing end, one per rank. Making it is the first beat, of phase "starting".
 
+    Attributes:
+        phase: what it said last.
+
     Raises:
         SettingError: the home cannot hold a mapped file.
 
@@ -97,8 +101,7 @@ class Beacon:
     """
 
     __slots__ = (
-        "_beats", "_clock", "_generation", "_is_own", "_leave", "_map", "_own_seconds", "_pid",
-        "_step",
+        "_beats", "_clock", "_generation", "_leave", "_map", "_own_seconds", "_pid", "_step", "phase",
     )  # fmt: skip
 
     def __init__(self, home: Path, rank: int, generation: int) -> None:
@@ -107,7 +110,7 @@ class Beacon:
         self._step = _NO_STEP
         self._beats = 0
         self._clock = self._own_seconds = 0.0
-        self._is_own = False
+        self.phase: Phase = "starting"
         self._leave = _map_old(leave_path(home))
         path = board_path(home, rank)
         fresh = path.with_suffix(f".{self._pid}")
@@ -142,9 +145,9 @@ class Beacon:
             self._step = step
         self._beats = beats = self._beats + 1
         now = time.monotonic()
-        if self._is_own:
+        if self.phase in OWN:
             self._own_seconds += now - self._clock
-        self._clock, self._is_own = now, phase in OWN
+        self._clock, self.phase = now, phase
         body = _BODY.pack(
             beats, self._pid, self._generation, self._step, now, _NUMBER[phase], self._own_seconds
         )

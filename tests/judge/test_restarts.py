@@ -123,7 +123,9 @@ def test_what_is_plainly_wrong_before_the_first_step_is_not_tried_again():
 
 
 def test_the_same_words_after_steps_may_be_a_file_system_that_was_away():
-    assert isinstance(Story().dies(error="ModuleNotFoundError: No module named 'a'", step=9), Restart)
+    assert isinstance(
+        Story().dies(error="ModuleNotFoundError: No module named 'a'", step=9), Restart
+    )
 
 
 def test_memory_that_ran_out_twice_at_one_step_is_given_up():
@@ -135,7 +137,9 @@ def test_memory_that_ran_out_twice_at_one_step_is_given_up():
 
 
 def test_a_disk_gets_time():
-    assert Story().dies(error="OSError: [Errno 28] No space left on device", step=4).wait_seconds == 10
+    assert (
+        Story().dies(error="OSError: [Errno 28] No space left on device", step=4).wait_seconds == 10
+    )
 
 
 def test_hardware_that_was_named_twice_is_left_to_another_host():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from steadytrain.errors import SettingError
 from steadytrain.progress import Beat
 
-ONCE_A_STEP = ("data", "forward", "backward", "step", "snapshot")
+ONCE_A_STEP = ("data", "forward", "sync", "backward", "step", "snapshot")
 """Phases that every step passes through and that are alike each time. The others come now and then,
 and one of them may be much longer than the last: an evaluation, a checkpoint on a disk that is
 busy, and in phase "loop" whatever the user's own code does between two steps."""

@@ -26,9 +26,11 @@ CALM_SECONDS = 0.03
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>.+)')
 _WAITING = (
     ("torch/distributed/", ""),
+    ("torch/nn/parallel/distributed.py", ""),
     ("torch/autograd/graph.py", "_engine_run_backward"),  # DDP and FSDP reduce inside it
     ("torch/cuda/", "synchronize"),
 )
+_WRAPPERS = ("torch/_ops.py", "torch/utils/_contextlib.py", "/contextlib.py")
 _LIBRARY = ("/site-packages/", "/lib/python", "<frozen ", "<string>")
 
 
@@ -56,7 +58,9 @@ class Stand:
         """Whether it waits for the other ranks."""
         if self.is_stopped or not self.frames:
             return False
-        inner = self.frames[0]
+        inner = next(
+            (one for one in self.frames if not one.file.endswith(_WRAPPERS)), self.frames[0]
+        )
         return any(part in inner.file and name in inner.function for part, name in _WAITING)
 
     def describe(self) -> str | None:

@@ -57,6 +57,7 @@ from steadytrain.train.losses import (
     z_losses,
 )
 from steadytrain.train.memory import Memory, Order
+from steadytrain.train.pacing import mark_own_work
 from steadytrain.train.panel import Panel
 from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt
 from steadytrain.train.qkclip import QKClip
@@ -213,6 +214,7 @@ class Session:
         self._beacon = Beacon(
             self.home, self._ranks.rank, int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
         )
+        mark_own_work(model, self._beacon)
         reruns = Reruns(model, self._training_state, optimizer, feed, self._making, dial=self._dial)
         examiner = Examiner(
             home=self.home,
