@@ -101,7 +101,8 @@ class Beacon:
     """
 
     __slots__ = (
-        "_beats", "_clock", "_generation", "_leave", "_map", "_own_seconds", "_pid", "_step", "phase",
+        "_beats", "_clock", "_generation", "_leave", "_map", "_own_seconds", "_pid", "_step",
+        "phase",
     )  # fmt: skip
 
     def __init__(self, home: Path, rank: int, generation: int) -> None:
