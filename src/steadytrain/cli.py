@@ -81,26 +81,12 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from steadytrain.launch import command
+
     run = commands.add_parser(
         "run", help="start a training script, restart it when it dies or hangs"
     )
-    run.add_argument("--home", type=Path, default=Path("runs/run"), help="folder of the run")
-    run.add_argument("--nproc", type=int, default=1, help="ranks on this host (1)")
-    run.add_argument(
-        "--hang-after",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="never call a rank hung before so long without progress (60)",
-    )
-    run.add_argument(
-        "--preload",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import it once, not at each start of each rank; torch always is",
-    )
-    run.add_argument("--no-fork", action="store_true", help="each rank is a new interpreter")
+    command.add_arguments(run)
     run.set_defaults(action=_run)
 
 
@@ -221,16 +207,10 @@ def _run(options: argparse.Namespace) -> int:
             "Write: steadytrain run --home runs/r1 -- train.py --your-options"
         )
     _need("torch", "psutil", extra="train")
+    from steadytrain.launch import command
     from steadytrain.launch.supervisor import Supervisor
 
-    command = _as_command(options.command_line)
-    return Supervisor(
-        command,
-        home=options.home,
-        nproc=options.nproc,
-        floor_seconds=options.hang_after,
-        preload=None if options.no_fork else options.preload,
-    ).run()
+    return Supervisor(**command.arguments(options)).run()
 
 
 def _analyze(options: argparse.Namespace) -> int:
@@ -388,11 +368,6 @@ def _need(*modules: str, extra: str) -> None:
             f"{', '.join(missing)} is not installed, and this command needs it. "
             f"Write: pip install 'steadytrain[{extra}]'"
         )
-
-
-def _as_command(given: list[str]) -> list[str]:
-    """`train.py --x` -> this Python runs it; anything else is taken as a program."""
-    return [sys.executable, *given] if given[0].endswith(".py") else given
 
 
 def _split(given: list[str]) -> tuple[list[str], bool, list[str]]:
