@@ -1,7 +1,7 @@
 """A guarded run that one rank harms once: `harms.py HOME OUT HARM RANK STEP STEPS`.
 
 Used by tests/launch and by bench/hangs.py. Harms come once in a run, so that the next life is
-healthy; slow ones come in every life.
+healthy; slow ones come in every life, and "often" kills a rank in each of the first STEP lives.
 """
 
 import json
@@ -105,12 +105,16 @@ def main():
             keep(is_last=is_last)
 
         guarded._trajectory.keep = slow_keep
+    generation = int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
     with guarded as run:
         for batch in run:
             if harm == "first" and run.step_number == 0 and is_mine:
                 slow()
             if harm in ("thrice", "pace"):  # with and without a rank three times as slow
                 time.sleep(0.6 if is_mine and harm == "thrice" else 0.2)
+            if harm == "often" and generation < int(step) and run.step_number == 2 * generation + 2:
+                if ranks.rank == generation % 2:
+                    kill()
             logits = model(batch.tokens_BT)
             if harm in IN_FORWARD and is_due(run.step_number):
                 IN_FORWARD[harm]()

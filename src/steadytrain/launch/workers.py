@@ -101,6 +101,11 @@ class Workers:
         spare = () if self._forks.pid is None else (self._forks.pid,)
         if grace_seconds > 0.0:
             terminate_marked(self._mark, seconds=grace_seconds, spare=spare)
+        for process in self._processes.values():
+            # A rank that wrote over its own environment (setproctitle) has lost its mark.
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
         stuck = kill_marked(self._mark, spare=spare)
         for process in self._processes.values():
             # One in uninterruptible sleep stays; the next start shows whether that matters.
