@@ -112,9 +112,9 @@ def main():
                 slow()
             if harm in ("thrice", "pace"):  # with and without a rank three times as slow
                 time.sleep(0.6 if is_mine and harm == "thrice" else 0.2)
-            if harm == "often" and generation < int(step) and run.step_number == 2 * generation + 2:
-                if ranks.rank == generation % 2:
-                    kill()
+            is_turn = ranks.rank == generation % 2 and generation < int(step)
+            if harm == "often" and is_turn and run.step_number == 2 * generation + 2:
+                kill()
             logits = model(batch.tokens_BT)
             if harm in IN_FORWARD and is_due(run.step_number):
                 IN_FORWARD[harm]()

@@ -88,3 +88,27 @@ def test_a_script_that_does_not_listen_gets_the_signal_and_nothing_is_left(tmp_p
     ranks = [pid for one in journal.read(tmp_path / "run", "supervisor") for pid in one.pids]
     assert ranks
     assert not any(map(psutil.pid_exists, ranks))
+
+
+def test_a_killed_supervisor_takes_ranks_their_children_and_their_parent_with_it(tmp_path):
+    script = tmp_path / "family.py"
+    script.write_text(
+        "import os, subprocess, time\n"
+        "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "print(os.getpid(), child.pid, flush=True)\ntime.sleep(600)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "steadytrain", "run", "--home", str(tmp_path / "run"), "--", str(script)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    pids = [int(one) for one in process.stdout.readline().split()]
+    others = [one.pid for one in psutil.Process(process.pid).children(recursive=True)]
+    assert len(others) >= 4  # guard, parent, rank, its child
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    end = time.monotonic() + 10
+    while any(map(psutil.pid_exists, pids + others)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(psutil.pid_exists, pids + others))
