@@ -193,6 +193,7 @@ EVERY_KIND: tuple[ev.Event, ...] = (
     ),
     ev.WorkersFinished(generation=1),
     ev.Heartbeat(generation=0, rank=0, step=4, phase="forward", silent_seconds=0.1),
+    ev.Straggler(generation=0, rank=1, first=10, step=30, seconds=0.3, others_seconds=0.1),
     ev.Advice(topic="domains", text="t"),
     ev.Alarm(
         attempt=1,

@@ -82,18 +82,12 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from steadytrain.launch import command
+
     run = commands.add_parser(
         "run", help="start a training script, restart it when it dies or hangs"
     )
-    run.add_argument("--home", type=Path, default=Path("runs/run"), help="folder of the run")
-    run.add_argument("--nproc", type=int, default=1, help="ranks on this host (1)")
-    run.add_argument(
-        "--hang-after",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="never call a rank hung before so long without progress (60)",
-    )
+    command.add_arguments(run)
     options.add_beside(run)
     run.set_defaults(action=_run)
 
@@ -164,13 +158,11 @@ def _run(options: argparse.Namespace) -> int:
             "Write: steadytrain run --home runs/r1 -- train.py --your-options"
         )
     _need("torch", "psutil", extra="train")
+    from steadytrain.launch import command
     from steadytrain.launch.supervisor import Supervisor
     from steadytrain.tell import companion
 
-    command = _as_command(options.command_line)
-    supervisor = Supervisor(
-        command, home=options.home, nproc=options.nproc, floor_seconds=options.hang_after
-    )
+    supervisor = Supervisor(**command.arguments(options))
     with companion.beside(options):
         return supervisor.run()
 
@@ -353,11 +345,6 @@ def _need(*modules: str, extra: str) -> None:
             f"{', '.join(missing)} is not installed, and this command needs it. "
             f"Write: pip install 'steadytrain[{extra}]'"
         )
-
-
-def _as_command(given: list[str]) -> list[str]:
-    """`train.py --x` -> this Python runs it; anything else is taken as a program."""
-    return [sys.executable, *given] if given[0].endswith(".py") else given
 
 
 def _split(given: list[str]) -> tuple[list[str], bool, list[str]]:

@@ -41,6 +41,7 @@ from steadytrain.events.kinds import Deed, Event, Fact, Judgment
 from steadytrain.events.processes import (
     Heartbeat,
     ProcessExited,
+    Straggler,
     WorkersFinished,
     WorkersStarted,
 )
@@ -103,6 +104,7 @@ __all__ = [
     "RunBranched",
     "RunEnded",
     "StepRecord",
+    "Straggler",
     "Trend",
     "Trial",
     "TrialDone",
@@ -133,6 +135,7 @@ KINDS: tuple[type[Event], ...] = (
     ProcessExited,
     WorkersFinished,
     Heartbeat,
+    Straggler,
     Advice,
     Alarm,
     Incident,

@@ -208,11 +208,12 @@ class Restart(Judgment, frozen=True):
 
 
 class GiveUp(Judgment, frozen=True):
-    """Starting again will not help."""
+    """Starting again here will not help; elsewhere it may, if `requeue`."""
 
     generation: int
     cause: str
     why: str
+    requeue: bool = False
 
 
 class RemedyDone(Deed, frozen=True):

@@ -18,6 +18,7 @@ class ProcessExited(Fact, frozen=True):
         signal: name of the signal that ended it ("SIGKILL"), None if it exited.
         hung: it was alive but made no progress for `silent_seconds`, in `phase`.
         step: last step that it reported; None if it never reported one.
+        error: its last words; of a hang, where it was.
     """
 
     generation: int
@@ -46,3 +47,19 @@ class Heartbeat(Fact, frozen=True):
     step: int | None
     phase: str
     silent_seconds: float
+
+
+class Straggler(Fact, frozen=True):
+    """A rank needs longer for its own work than the others, who wait for it in every step.
+
+    Attributes:
+        seconds, others_seconds: own work of a step, without waiting for others: this rank's, and
+            the median of the others'. Between the steps `first` (excluded) and `step`.
+    """
+
+    generation: int
+    rank: int
+    first: int
+    step: int
+    seconds: float
+    others_seconds: float

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from steadytrain.deaths import SORTS, Sort, name_sort
 from steadytrain.events import (
     Event,
     GiveUp,
@@ -19,8 +20,8 @@ from steadytrain.events import (
     WorkersStarted,
 )
 
-USER_ERRORS = ("SettingError", "FeedError")
-"""What only the user can mend: the same command would fail in the same way."""
+OWN_ERRORS = ("SettingError", "FeedError")
+"""What this package refuses: the same command would be refused in the same way."""
 
 WRONG_HOME = ("another model", "another home", "new home", "the run began with")
 """What a CheckpointError says when the home belongs to something else."""
@@ -40,6 +41,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
         num_stalled: restarts in a row that are known to have made no new step.
         num_unknown: restarts in a row of which nobody knows whether they made one.
         deaths: (how a rank ended, at which step, how many times).
+        has_lived: the newest was seen alive half a minute after its start (a Heartbeat).
+        num_hardware: ends that the hardware was named for, since a person started the run.
     """
 
     generation: int | None = None
@@ -52,6 +55,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     num_stalled: int = 0
     num_unknown: int = 0
     deaths: tuple[tuple[str, int | None, int], ...] = ()
+    has_lived: bool = False
+    num_hardware: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,14 +67,22 @@ class RestartPolicy:
     restarts in a row without progress, at most longest_wait_seconds.
 
     Progress is a step that had not been reached before. A step that nobody reported is unknown,
-    not zero: it has a budget of its own, wide enough for a machine that needs minutes to come back.
+    not zero: it has a budget of its own, wide enough for a machine that needs minutes to come back,
+    and one that lived for a while before it ended does not count.
     A start that no judgment asked for is a person's, and begins with full budgets.
+
+    What the end was of (deaths.py) changes this much: a script that says so itself by its exit
+    status is not started again; nor is one that is plainly wrong, before it made its first step;
+    memory that ran out twice at one step would again; a disk gets `disk_wait_seconds`; hardware
+    that was named twice is left to another host.
 
     Attributes:
         max_stalled: restarts in a row without progress.
         max_same_death: the same last words at the same step.
         max_unknown: restarts in a row whose step is unknown.
         max_restarts: since a person started the run.
+        max_same_memory: memory that ran out, at the same step.
+        max_hardware: ends that the hardware was named for.
 
     Source: max_stalled 3, and "unreadable is not zero": nvidia-resiliency-ext's progress tracker;
     max_same_death 3: its budget for general failures; doubling waits: Kubernetes' CrashLoopBackOff,
@@ -86,9 +99,12 @@ class RestartPolicy:
     max_stalled: int = 3
     max_same_death: int = 3
     max_unknown: int = 10
-    max_restarts: int = 100
+    max_restarts: int = 1000
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 60.0
+    max_same_memory: int = 2
+    max_hardware: int = 2
+    disk_wait_seconds: float = 10.0
 
     def init(self) -> Tally:
         return Tally()
@@ -101,7 +117,10 @@ class RestartPolicy:
             case WorkersFinished():
                 return msgspec.structs.replace(tally, is_judged=True), ()
             case Heartbeat() if event.generation == tally.generation:
-                return _reach(tally, event.step), ()
+                tally = _reach(tally, event.step)
+                # The first Heartbeat of a start may be told at once, with its first new step.
+                has_lived = tally.has_lived or event.step is None
+                return msgspec.structs.replace(tally, has_lived=has_lived), ()
             case ProcessExited() if event.generation == tally.generation and not tally.is_judged:
                 return self._judge(_count(_reach(tally, event.step), event), event)
             case _:
@@ -109,31 +128,57 @@ class RestartPolicy:
 
     def _judge(self, tally: Tally, death: ProcessExited) -> tuple[Tally, tuple[Judgment, ...]]:
         cause = name_cause(death)
-        reason = self._reason_to_give_up(tally, death)
+        sort = name_sort(death)
+        reason = self._reason_to_give_up(tally, death, sort)
         if reason is not None:
             tally = msgspec.structs.replace(tally, is_judged=True)
-            return tally, (GiveUp(generation=death.generation, cause=cause, why=reason),)
+            given_up = GiveUp(
+                generation=death.generation,
+                cause=cause,
+                why=reason,
+                requeue=sort in ("requeue", "hardware"),
+            )
+            return tally, (given_up,)
         restart = Restart(
             generation=death.generation + 1,
             cause=cause,
-            wait_seconds=self._wait_seconds(tally),
-            why=_why_again(tally, death),
+            wait_seconds=self._wait_seconds(tally, sort),
+            why=_why_again(tally, death, sort),
         )
         tally = msgspec.structs.replace(
             tally, is_judged=True, asked=restart.generation, num_restarts=tally.num_restarts + 1
         )
         return tally, (restart,)
 
-    def _reason_to_give_up(self, tally: Tally, death: ProcessExited) -> str | None:
+    def _reason_to_give_up(self, tally: Tally, death: ProcessExited, sort: Sort) -> str | None:
         mend = (
             f"Read logs/rank{death.rank}.{death.generation}.log, mend the cause, then start the "
             "run again: it goes on from its last checkpoint."
         )
         times = _times(tally, death)
+        if sort == "requeue":
+            return f"rank {death.rank} asked to be started elsewhere (exit status {death.code})."
+        if sort == "stop":
+            return f"rank {death.rank} asked not to be started again (exit status {death.code})."
+        if sort == "hardware" and tally.num_hardware >= self.max_hardware:
+            return (
+                f"the hardware was named for {tally.num_hardware} ends on this host, so it would "
+                "be again. Start the run on another host: it goes on from its last checkpoint."
+            )
+        if sort == "user" and not tally.is_restart and not (tally.best or tally.reached):
+            return (
+                f"rank {death.rank} ended before its first step, and {SORTS[sort]}, so it would "
+                f"end again. {mend}"
+            )
         if _is_for_the_user(death.error):
             return (
                 f"rank {death.rank} refused what it was given, and would refuse it again. "
                 "Do what its message says, then start the run again."
+            )
+        if sort.endswith("memory") and death.step is not None and times >= self.max_same_memory:
+            return (
+                f"{SORTS[sort]} {times} times at {_place(death.step)}, so that step needs more "
+                f"than there is: a smaller batch, or activation checkpointing. {mend}"
             )
         if times >= self.max_same_death:
             return (
@@ -157,17 +202,20 @@ class RestartPolicy:
             )
         return None
 
-    def _wait_seconds(self, tally: Tally) -> float:
+    def _wait_seconds(self, tally: Tally, sort: Sort) -> float:
+        least = self.disk_wait_seconds if sort == "disk" else 0.0
         in_a_row = tally.num_stalled + tally.num_unknown
         if in_a_row == 0:
-            return 0.0
-        return min(self.longest_wait_seconds, self.first_wait_seconds * 2.0 ** (in_a_row - 1))
+            return least
+        wait = min(self.longest_wait_seconds, self.first_wait_seconds * 2.0 ** (in_a_row - 1))
+        return max(least, wait)
 
 
 def name_cause(death: ProcessExited) -> str:
     """How a rank ended, in plain terms."""
     if death.hung:
-        return f"hung in phase {death.phase} for {death.silent_seconds or 0.0:.1f} s"
+        how = f"hung in phase {death.phase} for {death.silent_seconds or 0.0:.1f} s"
+        return f"{how}, {death.error}" if death.error else how
     how = f"killed by {death.signal}" if death.signal else f"exited with status {death.code}"
     return f"{how}: {death.error}" if death.error else how
 
@@ -185,6 +233,7 @@ def _begin(tally: Tally, event: WorkersStarted) -> Tally:
         is_judged=False,
         best=best,
         reached=None,
+        has_lived=False,
     )
 
 
@@ -195,14 +244,16 @@ def _reach(tally: Tally, step: int | None) -> Tally:
 
 
 def _count(tally: Tally, death: ProcessExited) -> Tally:
-    if _has_progressed(tally):
+    if name_sort(death) == "hardware":
+        tally = msgspec.structs.replace(tally, num_hardware=tally.num_hardware + 1)
+    if _has_progressed(tally) or (tally.reached is None and tally.has_lived):
         tally = msgspec.structs.replace(tally, num_stalled=0, num_unknown=0)
     elif tally.is_restart and tally.reached is None:
         tally = msgspec.structs.replace(tally, num_unknown=tally.num_unknown + 1)
     elif tally.is_restart:
         tally = msgspec.structs.replace(tally, num_stalled=tally.num_stalled + 1)
     words = _last_words(death)
-    if words is None:
+    if words is None or (death.step is None and tally.has_lived):
         return tally
     others = tuple(one for one in tally.deaths if one[:2] != (words, death.step))
     deaths = (*others, (words, death.step, _times(tally, death) + 1))
@@ -216,6 +267,8 @@ def _times(tally: Tally, death: ProcessExited) -> int:
 
 def _last_words(death: ProcessExited) -> str | None:
     """What would be the same if the same thing ended it again; a kill from outside says nothing."""
+    if death.hung:
+        return death.error  # where it hung; for how long is another each time
     return name_cause(death) if death.error or death.code is not None else None
 
 
@@ -230,11 +283,13 @@ def _is_for_the_user(error: str | None) -> bool:
     name = name.rpartition(".")[2]
     if name == "CheckpointError":
         return any(words in message for words in WRONG_HOME)
-    return name in USER_ERRORS
+    return name in OWN_ERRORS
 
 
-def _why_again(tally: Tally, death: ProcessExited) -> str:
+def _why_again(tally: Tally, death: ProcessExited, sort: Sort) -> str:
     where = f"rank {death.rank} ended at {_place(death.step)}"
+    if sort not in ("unknown", "outside", "hang", "user"):
+        where += f", since {SORTS[sort]}"
     if _has_progressed(tally):
         return f"{where}; the run had made steps that it had not made before"
     in_a_row = tally.num_stalled + tally.num_unknown

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 
 import psutil
 
@@ -51,18 +52,21 @@ class Guard:
             self._child.wait()
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """Living processes that were started with this mark in their environment."""
-    return [
-        process
-        for process in psutil.process_iter()
-        if _environment(process).get(MARK) == mark and _is_alive(process)
-    ]
+def marked(mark: str, *, spare: Collection[int] = ()) -> list[psutil.Process]:
+    """Living processes that were started, or forked by one that was, with this mark."""
+    found = []
+    for pid in psutil.pids():
+        if pid not in spare and _carries(pid, mark):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                if _is_alive(process):
+                    found.append(process)
+    return found
 
 
-def terminate_marked(mark: str, *, seconds: float) -> None:
+def terminate_marked(mark: str, *, seconds: float, spare: Collection[int] = ()) -> None:
     """SIGTERM, then wait until all are gone or the time is up."""
-    left = marked(mark)
+    left = marked(mark, spare=spare)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -71,10 +75,12 @@ def terminate_marked(mark: str, *, seconds: float) -> None:
         time.sleep(0.002)
 
 
-def kill_marked(mark: str, *, seconds: float = KILL_SECONDS) -> list[int]:
+def kill_marked(
+    mark: str, *, seconds: float = KILL_SECONDS, spare: Collection[int] = ()
+) -> list[int]:
     """SIGKILL until none is left or the time is up; returns the pids of those that stayed."""
     end = time.monotonic() + seconds
-    while left := marked(mark):
+    while left := marked(mark, spare=spare):
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -84,11 +90,15 @@ def kill_marked(mark: str, *, seconds: float = KILL_SECONDS) -> list[int]:
     return []
 
 
-def _environment(process: psutil.Process) -> dict[str, str]:
+def _carries(pid: int, mark: str) -> bool:
+    """Read straight from /proc where there is one: a host may have thousands of processes."""
     try:
-        return dict(process.environ())
+        if sys.platform == "linux":
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                return f"{MARK}={mark}\0".encode() in file.read()
+        return bool(psutil.Process(pid).environ().get(MARK) == mark)
     except (psutil.Error, OSError):  # of another user, or gone
-        return {}
+        return False
 
 
 def _is_alive(process: psutil.Process) -> bool:

@@ -1,16 +1,11 @@
 """The watch over the ranks: notices a death, a hang, the end, a signal, and does what is judged."""
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from types import FrameType
 
+from steadytrain.deaths import DO_NOT_REQUEUE, REQUEUE, is_victim
 from steadytrain.errors import JournalError
 from steadytrain.events import (
     Event,
@@ -25,12 +20,16 @@ from steadytrain.events import (
 )
 from steadytrain.journal import Journal
 from steadytrain.judge.restarts import RestartPolicy
+from steadytrain.launch.ears import PREEMPTIONS, Ears
+from steadytrain.launch.forks import Forks, Process
+from steadytrain.launch.output import say
+from steadytrain.launch.pace import Pace
 from steadytrain.launch.silence import Rank, Silence
+from steadytrain.launch.stacks import catches, find_guilty, keep_stacks, take_stands
+from steadytrain.launch.vitals import LOOK_SECONDS as VITALS_SECONDS
+from steadytrain.launch.vitals import Vitals
 from steadytrain.launch.workers import POLL_SECONDS, Exit, View, Workers
-from steadytrain.progress import Beat, board_path, read_board
-
-GAVE_UP = 93
-"""Exit status after a GiveUp: do not requeue. Source: nvidia-resiliency-ext's ft_launcher."""
+from steadytrain.progress import Beat, ask_to_leave, board_path, prepare_to_ask, read_board
 
 HEARTBEAT_SECONDS = 30.0
 
@@ -41,13 +40,19 @@ LOOK_SECONDS = 0.05
 """Between two looks at the boards, each of which costs a file read a rank."""
 
 STOP_GRACE_SECONDS = 2.0
-"""From SIGTERM to SIGKILL after a death: the other ranks wait in a collective for nothing."""
+"""For what the ranks have started to end by itself. The ranks are killed at once: they wait in a
+collective for nothing, and a handler in Python would not run there."""
 
-STACK_SECONDS = 0.3
-"""For faulthandler to write the stacks of a hang; 20 threads take it less than a hundredth."""
+VICTIM_SECONDS = 1.0
+"""How long a rank that ended because another did is taken for the only one. Python needs some
+tenths of a second from an error in the guilty rank to its end."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""What torch's agent takes over at each start, so what has to be taken back."""
+LAST_WORD_SECONDS = 2.0
+"""Of the grace, kept for SIGTERM: a rank that could not save may still clean up."""
+
+MARGIN_STEPS, MARGIN_SECONDS = 2, 0.2
+"""How far ahead the step lies at which all ranks leave: no rank may be as far as that when it hears
+of it. Ranks of a run are at most one step apart."""
 
 
 class Book:
@@ -99,30 +104,6 @@ class Book:
         self._on_event(event)
 
 
-class Ears:
-    """Hears the signals that ask for the end; one that was ignored (nohup) stays ignored."""
-
-    def __init__(self) -> None:
-        self.heard: list[int] = []
-        self._before = {one: signal.getsignal(one) or signal.SIG_DFL for one in SIGNALS}
-
-    def __enter__(self) -> "Ears":
-        self.listen()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one, before in self._before.items():
-            _set_handler(one, before)
-
-    def listen(self) -> None:
-        for one, before in self._before.items():
-            is_ours = before is not signal.SIG_IGN and one is not signal.SIGQUIT
-            _set_handler(one, self._hear if is_ours else before)
-
-    def _hear(self, signum: int, frame: FrameType | None) -> None:
-        self.heard.append(signum)
-
-
 class Keeper:
     """What the elastic agent asks while it runs.
 
@@ -141,6 +122,7 @@ class Keeper:
         grace_seconds: float,
         env: Mapping[str, str],
         mark: str,
+        forks: Forks,
     ) -> None:
         self.status = 1
         self.ears = Ears()
@@ -151,9 +133,13 @@ class Keeper:
         self._grace_seconds = grace_seconds
         self._env = env
         self._mark = mark
+        self._forks = forks
         self._workers: Workers | None = None
         self._judgment: Judgment | None = None
-        self._looked_at = self._told_at = 0.0
+        self._pace = Pace()
+        self._vitals = Vitals()
+        self._active: set[int] = set()
+        self._looked_at = self._told_at = self._felt_at = 0.0
 
     @property
     def _present(self) -> Workers:
@@ -164,22 +150,25 @@ class Keeper:
         """Make ready for a start that comes now."""
         for rank in range(self._nproc):
             board_path(self._home, rank).unlink(missing_ok=True)
+        prepare_to_ask(self._home)
         self._workers = Workers(
             self._book.next_generation,
             nproc=self._nproc,
             home=self._home,
             mark=self._mark,
             env=self._env,
+            forks=self._forks,
         )
         self._book.next_generation += 1
         return self._workers
 
-    def begin(self, processes: "dict[int, subprocess.Popen[bytes]]") -> None:
+    def begin(self, processes: dict[int, Process]) -> None:
         """The ranks run; none do if a signal came meanwhile."""
         self.ears.listen()
         self._present.adopt(processes)
         self._silence.begin(self._nproc)
-        self._looked_at = self._told_at = time.monotonic()
+        self._pace.begin(self._present.generation)
+        self._looked_at = self._told_at = self._felt_at = time.monotonic()
         if processes:
             generation, pids = self._present.generation, tuple(self._present.pids.values())
             self._book.note(WorkersStarted(generation=generation, pids=pids, step=self._book.step))
@@ -198,7 +187,7 @@ class Keeper:
             exits = self._present.exits()
             deaths = [one for one in exits if one.code != 0]
             if deaths:
-                self._bury([self._fact_of(one) for one in deaths], STOP_GRACE_SECONDS)
+                self._bury(self._facts_of(deaths))
                 return "failed"
             if len(exits) == self._nproc:
                 self._book.note(WorkersFinished(generation=self._present.generation))
@@ -206,8 +195,8 @@ class Keeper:
                 return "succeeded"
             self._look(ended=[one.rank for one in exits])
             stuck = self._silence.hung()
-            if stuck is not None:
-                self._bury([self._fact_of_hang(stuck)], 0.0)
+            if stuck:
+                self._bury([self._fact_of_hang(stuck)])
                 return "failed"
             time.sleep(POLL_SECONDS)
         return "healthy"
@@ -215,7 +204,8 @@ class Keeper:
     def may_restart(self) -> bool:
         """After "failed": shall all ranks be started again, now?"""
         if self.ears.heard:
-            self.status = 128 + self.ears.heard[0]
+            signum = self.ears.heard[0]
+            self.status = REQUEUE if signum in PREEMPTIONS else 128 + signum
             return False
         return isinstance(self._judgment, Restart)
 
@@ -230,8 +220,19 @@ class Keeper:
         if now - self._looked_at < LOOK_SECONDS:
             return
         beats = [self._read_board(rank) for rank in range(self._nproc)]
-        self._silence.look(beats, gap_seconds=now - self._looked_at, ended=ended)
-        self._looked_at = now
+        gap_seconds, self._looked_at = now - self._looked_at, now
+        if now - self._felt_at >= VITALS_SECONDS and any(
+            rank.phase == "starting" for rank in self._silence.ranks
+        ):
+            self._active = self._vitals.look(self._present.pids, gap_seconds=now - self._felt_at)
+            self._felt_at = now
+        self._silence.look(beats, gap_seconds=gap_seconds, ended=ended, active=self._active)
+        for straggler in self._pace.look(beats):
+            self._note_in_passing(straggler)
+            say(
+                f"rank {straggler.rank} needs {straggler.seconds:.3g} s a step for its own work, "
+                f"the others {straggler.others_seconds:.3g} s: they wait for it"
+            )
         slowest, tally = self._silence.slowest(), self._book.tally
         # The first new step of a start is told at once: the policy must know that it got further.
         is_further = (slowest.step or 0) > tally.best >= (tally.reached or 0)
@@ -240,25 +241,44 @@ class Keeper:
             self._tell_heartbeat(slowest)
 
     def _tell_heartbeat(self, slowest: Rank) -> None:
-        heartbeat = Heartbeat(
-            generation=self._present.generation,
-            rank=slowest.number,
-            step=slowest.step,
-            phase=slowest.phase,
-            silent_seconds=round(slowest.seconds, 3),
+        self._note_in_passing(
+            Heartbeat(
+                generation=self._present.generation,
+                rank=slowest.number,
+                step=slowest.step,
+                phase=slowest.phase,
+                silent_seconds=round(slowest.seconds, 3),
+            )
         )
+
+    def _note_in_passing(self, fact: Fact) -> None:
         try:
-            self._book.note(heartbeat)
+            self._book.note(fact)
         except JournalError as error:
-            _say(str(error))  # a full disk is no reason to end a training that runs
+            say(str(error))  # a full disk is no reason to end a training that runs
 
     def _read_board(self, rank: int) -> Beat | None:
         beat = read_board(board_path(self._home, rank))
         return beat if beat is not None and beat.generation == self._present.generation else None
 
+    def _facts_of(self, deaths: list[Exit]) -> list[ProcessExited]:
+        """The guilty first: a victim's end may be seen before that of the rank it died of."""
+        end = time.monotonic() + VICTIM_SECONDS
+        facts = [self._fact_of(one) for one in deaths]
+        while all(map(is_victim, facts)) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+            exits = [one for one in self._present.exits() if one.code != 0]
+            facts = [self._fact_of(one) for one in exits]
+            if len(facts) == self._nproc:
+                break
+        return sorted(facts, key=is_victim)
+
     def _fact_of(self, death: Exit) -> ProcessExited:
         rank = self._silence.ranks[death.rank]
         beat = self._read_board(death.rank) or rank.beat
+        error = death.error
+        if death.signal == "SIGKILL" and self._vitals.was_out_of_memory():
+            error = "by the kernel's out-of-memory killer"
         return ProcessExited(
             generation=self._present.generation,
             rank=death.rank,
@@ -267,10 +287,12 @@ class Keeper:
             signal=death.signal,
             phase="starting" if beat is None else beat.phase,
             step=None if beat is None else beat.step,
-            error=death.error,
+            error=error,
         )
 
-    def _fact_of_hang(self, rank: Rank) -> ProcessExited:
+    def _fact_of_hang(self, stuck: list[Rank]) -> ProcessExited:
+        stands = take_stands(self._home, self._present.pids)
+        rank = find_guilty(stuck, stands)
         return ProcessExited(
             generation=self._present.generation,
             rank=rank.number,
@@ -280,24 +302,23 @@ class Keeper:
             phase=rank.phase,
             silent_seconds=round(rank.seconds, 3),
             step=rank.step,
+            error=stands[rank.number].describe(),
         )
 
-    def _bury(self, facts: list[ProcessExited], grace_seconds: float) -> None:
+    def _bury(self, facts: list[ProcessExited]) -> None:
         """Write down what happened and what follows, end all ranks, wait as judged."""
         generation = self._present.generation
         judgments = [self._book.note(fact) for fact in facts]
         # The first fact of a start is the one that is judged.
         self._judgment = judgments[0]
         _announce(facts[0], self._judgment)
-        if facts[0].hung:
-            self._present.send(signal.SIGUSR2)
-            time.sleep(STACK_SECONDS)
-        self._present.stop(grace_seconds=grace_seconds)
+        self._present.send(signal.SIGKILL)
+        self._present.stop(grace_seconds=STOP_GRACE_SECONDS)
         self._workers = None
-        self._keep_stacks(generation)
+        keep_stacks(self._home, generation)
         match self._judgment:
-            case GiveUp():
-                self.status = GAVE_UP
+            case GiveUp(requeue=is_for_elsewhere):
+                self.status = REQUEUE if is_for_elsewhere else DO_NOT_REQUEUE
             case Restart(wait_seconds=seconds):
                 self._wait(seconds)
 
@@ -307,28 +328,41 @@ class Keeper:
             time.sleep(POLL_SECONDS)
 
     def _leave(self) -> None:
-        """Pass a signal on, and give the ranks time to heed it; a second signal cuts that short."""
+        """Have the ranks save and leave, or pass the signal on; a second signal cuts that short."""
         self._judgment = None
-        self._present.send(self.ears.heard[0])
+        signum = self.ears.heard[0]
+        will_save = signum in PREEMPTIONS and self._ask_to_leave()
+        for pid in self._present.pids.values():
+            # A rank that will save must not be ended by a signal it has no handler for.
+            if not will_save or catches(pid, signum):
+                self._present.send(signum, to=pid)
         end = time.monotonic() + self._grace_seconds
-        while time.monotonic() < end and len(self.ears.heard) == 1:
-            if len(self._present.exits()) == len(self._present.pids):
-                break
-            time.sleep(POLL_SECONDS)
+        if will_save:
+            self._wait_for_exits(end - min(LAST_WORD_SECONDS, self._grace_seconds / 4))
+            self._present.send(signum)
+        self._wait_for_exits(end)
         self._present.stop(grace_seconds=0.0)
         self._workers = None
 
-    def _keep_stacks(self, generation: int) -> None:
-        """The next start writes its stacks to the same files."""
-        for path in (self._home / "stacks").glob("rank*.txt"):
-            if path.stat().st_size and path.stem.count(".") == 0:
-                with contextlib.suppress(FileNotFoundError):
-                    os.replace(path, path.with_name(f"{path.stem}.{generation}.txt"))
+    def _ask_to_leave(self) -> bool:
+        """Name a step to all ranks, a little ahead; False if one has not begun to train."""
+        before = [self._read_board(rank) for rank in range(self._nproc)]
+        time.sleep(POLL_SECONDS)
+        now = [self._read_board(rank) for rank in range(self._nproc)]
+        made = [beat.step for beat in now if beat is not None and beat.step is not None]
+        if len(made) < self._nproc:
+            return False
+        past = [beat.step for beat in before if beat is not None and beat.step is not None]
+        per_second = max(0, max(made) - max(past, default=max(made))) / POLL_SECONDS
+        margin = MARGIN_STEPS + round(per_second * MARGIN_SECONDS)
+        ask_to_leave(self._home, max(made) + margin)
+        return True
 
-
-def _set_handler(one: signal.Signals, action: "signal._HANDLER") -> None:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(one, action)
+    def _wait_for_exits(self, end: float) -> None:
+        while time.monotonic() < end and len(self.ears.heard) == 1:
+            if len(self._present.exits()) == len(self._present.pids):
+                return
+            time.sleep(POLL_SECONDS)
 
 
 def _announce(fact: ProcessExited, judgment: Judgment | None) -> None:
@@ -336,10 +370,6 @@ def _announce(fact: ProcessExited, judgment: Judgment | None) -> None:
     match judgment:
         case Restart(wait_seconds=seconds):
             when = "now" if seconds == 0.0 else f"in {seconds:g} s"
-            _say(f"{where}: {judgment.cause}; starting again {when}")
+            say(f"{where}: {judgment.cause}; starting again {when}")
         case GiveUp():
-            _say(f"{where}: {judgment.cause}. Given up: {judgment.why}")
-
-
-def _say(text: str) -> None:
-    print(f"steadytrain: {text}", file=sys.stderr, flush=True)
+            say(f"{where}: {judgment.cause}. Given up: {judgment.why}")

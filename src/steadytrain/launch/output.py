@@ -129,7 +129,7 @@ class Output:
                 stream.log.write(block)
             except OSError as error:
                 stream.log = None
-                _say(f"the log of rank {stream.rank} ends here: {error.strerror}")
+                say(f"the log of rank {stream.rank} ends here: {error.strerror}")
         if self._has_prefix:
             block = _prefix_lines(stream, block)
         self._pass_on(stream.target, block)
@@ -162,6 +162,9 @@ def find_error(text: str) -> str | None:
     """
     lines = [_RANK_PREFIX.sub("", line) for line in text.splitlines()]
     start = max((at for at, line in enumerate(lines) if line == _TRACEBACK), default=None)
+    fatal = [line for line in lines if line.startswith("Fatal Python error: ")]
+    if fatal:
+        return fatal[-1][:MAX_WORDS]  # faulthandler's; the stacks follow it
     if start is None:
         found = [line.strip() for line in reversed(lines) if any(map(str.isalnum, line))]
     else:
@@ -190,5 +193,6 @@ def _prefix(rank: int) -> bytes:
     return b"[rank%d] " % rank
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line of the supervisor's own."""
     print(f"steadytrain: {text}", file=sys.stderr, flush=True)

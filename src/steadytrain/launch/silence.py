@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from steadytrain.errors import SettingError
 from steadytrain.progress import Beat
 
-ONCE_A_STEP = ("data", "forward", "step")
-"""Phases that every step passes through; the others come now and then."""
+ONCE_A_STEP = ("data", "forward", "sync", "backward", "step", "snapshot")
+"""Phases that every step passes through and that are alike each time. The others come now and then,
+and one of them may be much longer than the last: an evaluation, a checkpoint on a disk that is
+busy, and in phase "loop" whatever the user's own code does between two steps."""
 
 MAX_GAP_SECONDS = 1.0
 """Time that one look may add. A supervisor that was stopped itself, with its container or its
@@ -25,8 +27,9 @@ class Limits:
     limit = max(floor_seconds, factor * longest silence seen in that phase)
 
     That is for what is known. In the first `warm_steps` steps of a start (compilation, first
-    allocations) and in a phase that was never seen to end, the floor is `factor` times as high.
-    Before its first beat a rank has `starting_seconds`; after "finished" all the time it wants.
+    allocations) and in phases that not every step has, the floor is `factor` times as high. Before
+    its first beat a rank has `starting_seconds` in which it neither computes nor reads nor writes:
+    to tokenize a corpus for an hour is no hang. After "finished" it has all the time it wants.
 
     Source: starting 600 s: torchrun's own limit for a start (rendezvous join timeout); factor 10:
     twice nvidia-resiliency-ext's 5, since a false kill costs more than a longer hang; warm_steps 5:
@@ -86,12 +89,24 @@ class Silence:
         self.ranks = [Rank(number=number) for number in range(num_ranks)]
 
     def look(
-        self, beats: Sequence[Beat | None], *, gap_seconds: float, ended: Container[int] = ()
+        self,
+        beats: Sequence[Beat | None],
+        *,
+        gap_seconds: float,
+        ended: Container[int] = (),
+        active: Container[int] = (),
     ) -> None:
-        """Take in what the boards say now, `gap_seconds` after the last look."""
+        """Take in what the boards say now, `gap_seconds` after the last look.
+
+        Args:
+            ended: ranks whose process has exited.
+            active: ranks that used the processor or a file since the last look.
+        """
         for rank, beat in zip(self.ranks, beats, strict=True):
             rank.has_ended = rank.number in ended
             silent = rank.seconds + min(gap_seconds, MAX_GAP_SECONDS)
+            if rank.phase == "starting" and rank.number in active:
+                silent = 0.0
             if beat is None or (rank.beat is not None and beat.beats == rank.beat.beats):
                 rank.seconds = silent
                 continue
@@ -100,11 +115,12 @@ class Silence:
             if rank.first_step is None:
                 rank.first_step = beat.step
 
-    def hung(self) -> Rank | None:
-        """The rank that holds up the others, once one is silent for too long.
+    def hung(self) -> list[Rank]:
+        """Ranks that may hold up the others, once one is silent for too long; the likeliest first.
 
         A rank over its limit is not hung while one that is not ahead of it may still be busy:
-        it waits for that one. So a slow checkpoint of rank 0 gets nobody killed.
+        it waits for that one. So a slow checkpoint of rank 0 gets nobody killed. Of several that
+        are equally far, each waiting for the other or not, their stacks tell (stacks.py).
         """
         over = [rank for rank in self.ranks if rank.seconds > self.limit(rank)]
         busy = [
@@ -113,7 +129,7 @@ class Silence:
             if rank not in over and not math.isinf(self.limit(rank))
         ]
         stuck = [rank for rank in over if all(_step_of(rank) < step for step in busy)]
-        return max(stuck, key=lambda rank: rank.seconds, default=None)
+        return sorted(stuck, key=lambda rank: (_step_of(rank), -rank.seconds))
 
     def slowest(self) -> Rank:
         """The rank that is furthest behind, and among those the most silent."""
@@ -127,7 +143,7 @@ class Silence:
         if phase == "starting":
             return limits.starting_seconds
         known = self._longest.get(phase, 0.0)
-        if self._is_warm(rank) or (phase not in ONCE_A_STEP and phase not in self._longest):
+        if self._is_warm(rank) or phase not in ONCE_A_STEP:
             known = max(known, self._longest_warm.get(phase, 0.0), limits.floor_seconds)
         return max(limits.floor_seconds, limits.factor * known)
 

@@ -22,10 +22,11 @@ from steadytrain import journal
 from steadytrain.errors import SettingError
 from steadytrain.events import Event
 from steadytrain.judge.restarts import RestartPolicy
+from steadytrain.launch.forks import Forks
 from steadytrain.launch.guard import Guard
 from steadytrain.launch.keeper import Book, Keeper
 from steadytrain.launch.silence import Limits, Silence
-from steadytrain.launch.workers import elastic_agent
+from steadytrain.launch.workers import early_environment, elastic_agent
 from steadytrain.slots import folder_of
 
 WRITER = "supervisor"
@@ -45,6 +46,8 @@ class Supervisor:
         starting_seconds: how long a rank may take until its first beat.
         grace_seconds: from a signal to the supervisor, passed on to the ranks, to SIGKILL.
         env: added to the ranks' environment.
+        preload: modules that ranks find imported when they start, besides torch and
+            steadytrain.train; None: every rank is a new interpreter, which costs 2 s a start.
         on_event: is told every event once it is on record.
 
     Source: grace 25 s: Kubernetes and Slurm kill the supervisor itself after 30 s; floor and
@@ -65,6 +68,7 @@ class Supervisor:
         starting_seconds: float = 600.0,
         grace_seconds: float = 25.0,
         env: Mapping[str, str] | None = None,
+        preload: Sequence[str] | None = (),
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         _refuse_nonsense(command, nproc)
@@ -75,10 +79,15 @@ class Supervisor:
         self._limits = Limits(floor_seconds=floor_seconds, starting_seconds=starting_seconds)
         self._grace_seconds = grace_seconds
         self._env = _one_thread(nproc) | dict(env or {})
+        self._preload = preload
         self._on_event = on_event or _tell_nobody
 
     def run(self) -> int:
-        """The exit status: 0 when all ranks finished, 93 after giving up, 128 + a signal's number.
+        """The exit status, for whoever starts jobs.
+
+        0: all ranks finished. 75: start it again, here or elsewhere: it was asked to leave by
+        SIGTERM or SIGUSR1, or this host cannot be trusted. 93: given up, do not start it again. 128
+        + number: another signal ended it.
 
         Raises:
             SettingError: another supervisor holds this home.
@@ -89,6 +98,14 @@ class Supervisor:
             slots = str(folder_of(self._home, {**os.environ, **self._env}))
             guard = Guard(mark, lock=stack.enter_context(_hold(self._home)), slots=slots)
             stack.callback(guard.close)
+            forks = Forks(
+                self._command,
+                preload=self._preload,
+                home=self._home,
+                env={**os.environ, **early_environment(self._env, mark)},
+            )
+            stack.callback(forks.close)
+            forks.begin()
             past = journal.load(self._home, WRITER)
             own = stack.enter_context(journal.Journal(self._home, WRITER))
             keeper = Keeper(
@@ -99,9 +116,10 @@ class Supervisor:
                 grace_seconds=self._grace_seconds,
                 env=self._env,
                 mark=mark,
+                forks=forks,
             )
             stack.enter_context(keeper.ears)
-            elastic_agent(self._command, nproc=self._nproc, keeper=keeper).run()
+            elastic_agent(self._command, nproc=self._nproc, keeper=keeper, forks=forks).run()
             return keeper.status
 
 

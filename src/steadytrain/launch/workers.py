@@ -4,14 +4,15 @@ torch is imported inside `elastic_agent` and nowhere else in launch/, so the res
 can be read, replayed and tested where torch is not installed.
 """
 
+import contextlib
 import os
 import signal
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from steadytrain.launch.forks import Forks, Process
 from steadytrain.launch.guard import MARK, kill_marked, terminate_marked
 from steadytrain.launch.output import Output
 
@@ -46,13 +47,21 @@ class Workers:
     """All ranks of one start. Made before they start, so that their output has somewhere to go."""
 
     def __init__(
-        self, generation: int, *, nproc: int, home: Path, mark: str, env: Mapping[str, str]
+        self,
+        generation: int,
+        *,
+        nproc: int,
+        home: Path,
+        mark: str,
+        env: Mapping[str, str],
+        forks: Forks,
     ) -> None:
         self.generation = generation
         self._extra = env
         self._home = home
         self._mark = mark
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._forks = forks
+        self._processes: dict[int, Process] = {}
         self._output = Output(home, generation, nproc=nproc)
 
     @property
@@ -66,15 +75,13 @@ class Workers:
     def environment(self) -> dict[str, str]:
         """What a rank is told besides torch's RANK, WORLD_SIZE, MASTER_ADDR and so on."""
         return {
-            "PYTHONUNBUFFERED": "1",  # a pipe would hold its output back; as torchrun's -u
-            **self._extra,
-            MARK: self._mark,
+            **early_environment(self._extra, self._mark),
             "STEADYTRAIN_HOME": str(self._home),
             "STEADYTRAIN_GENERATION": str(self.generation),
             "TORCHELASTIC_RESTART_COUNT": str(self.generation),
         }
 
-    def adopt(self, processes: dict[int, "subprocess.Popen[bytes]"]) -> None:
+    def adopt(self, processes: dict[int, Process]) -> None:
         self._processes = processes
         self._output.seal()
 
@@ -83,16 +90,23 @@ class Workers:
         ended = [rank for rank, process in self._processes.items() if process.poll() is not None]
         return [self._exit(rank) for rank in sorted(ended, key=self._output.last_said)]
 
-    def send(self, signum: int) -> None:
-        """A signal to the ranks themselves, not to their children."""
+    def send(self, signum: int, *, to: int | None = None) -> None:
+        """A signal to all ranks or to the one of this pid, not to their children."""
         for process in self._processes.values():
-            process.send_signal(signum)
+            if to is None or process.pid == to:
+                process.send_signal(signum)
 
     def stop(self, *, grace_seconds: float) -> None:
         """End every process of this start: SIGTERM, a grace, SIGKILL; returns when all are gone."""
+        spare = () if self._forks.pid is None else (self._forks.pid,)
         if grace_seconds > 0.0:
-            terminate_marked(self._mark, seconds=grace_seconds)
-        stuck = kill_marked(self._mark)
+            terminate_marked(self._mark, seconds=grace_seconds, spare=spare)
+        for process in self._processes.values():
+            # A rank that wrote over its own environment (setproctitle) has lost its mark.
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        stuck = kill_marked(self._mark, spare=spare)
         for process in self._processes.values():
             # One in uninterruptible sleep stays; the next start shows whether that matters.
             if process.pid not in stuck:
@@ -119,7 +133,7 @@ class Keeper(Protocol):
     def prepare(self) -> Workers:
         """Make ready for a start that comes now."""
 
-    def begin(self, processes: dict[int, "subprocess.Popen[bytes]"]) -> None:
+    def begin(self, processes: dict[int, Process]) -> None:
         """The ranks run."""
 
     def watch(self) -> View:
@@ -135,7 +149,19 @@ class Keeper(Protocol):
         """End the ranks, if any run."""
 
 
-def elastic_agent(command: list[str], *, nproc: int, keeper: Keeper) -> "SimpleElasticAgent":
+def early_environment(extra: Mapping[str, str], mark: str) -> dict[str, str]:
+    """What a rank and the parent that it is forked from are told alike."""
+    return {
+        "PYTHONUNBUFFERED": "1",  # a pipe would hold its output back; as torchrun's -u
+        "PYTHONFAULTHANDLER": "1",  # a crash in C says where
+        **extra,
+        MARK: mark,
+    }
+
+
+def elastic_agent(
+    command: list[str], *, nproc: int, keeper: Keeper, forks: Forks
+) -> "SimpleElasticAgent":
     """PyTorch's elastic agent for one host, with `keeper` in the place of its monitoring.
 
     What stays PyTorch's: the ranks' environment, their start, the loop of watching and restarting.
@@ -147,12 +173,36 @@ def elastic_agent(command: list[str], *, nproc: int, keeper: Keeper) -> "SimpleE
     import torch.distributed as dist
     from torch.distributed.elastic.agent.server.api import RunResult, WorkerSpec, WorkerState
     from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
-    from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing import (
+        LogsDest,
+        LogsSpecs,
+        SignalException,
+        api,
+    )
+    from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
     from torch.distributed.elastic.rendezvous import (
         RendezvousHandler,
         RendezvousInfo,
         RendezvousStoreInfo,
     )
+
+    class Handler(SubprocessHandler):
+        def _popen(self, args: tuple[str, ...], env: dict[str, str]) -> Any:
+            assert self._stdout is not None
+            assert self._stderr is not None
+            forked = forks.fork(args, env, out=self._stdout, err=self._stderr)
+            return super()._popen(args, env) if forked is None else forked
+
+    @contextlib.contextmanager
+    def handlers_that_fork() -> Iterator[None]:
+        # torch has no other place to say how a rank is started, short of one's own agent.
+        starts: Any = api
+        before = starts.get_subprocess_handler
+        starts.get_subprocess_handler = Handler
+        try:
+            yield
+        finally:
+            starts.get_subprocess_handler = before
 
     class OneHost(RendezvousHandler):
         use_agent_store = True  # the ranks are clients: no rank's death takes the store with it
@@ -197,7 +247,8 @@ def elastic_agent(command: list[str], *, nproc: int, keeper: Keeper) -> "SimpleE
     class Agent(LocalElasticAgent):
         def _start_workers(self, worker_group: Any) -> dict[int, Any]:
             try:
-                pids: dict[int, Any] = super()._start_workers(worker_group)
+                with handlers_that_fork():
+                    pids: dict[int, Any] = super()._start_workers(worker_group)
             except SignalException as caught:
                 # torch's handler stood for a moment; it has ended what had been started.
                 keeper.interrupt(caught.sigval)

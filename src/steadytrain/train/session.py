@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from steadytrain import recipes
+from steadytrain.deaths import REQUEUE
 from steadytrain.errors import SettingError
 from steadytrain.events import (
     Event,
@@ -57,6 +58,7 @@ from steadytrain.train.losses import (
     z_losses,
 )
 from steadytrain.train.memory import Memory, Order
+from steadytrain.train.pacing import mark_own_work
 from steadytrain.train.panel import Panel
 from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt, count_leaked
 from steadytrain.train.qkclip import QKClip
@@ -158,6 +160,7 @@ class Session:
         self._panel = panel.fitted(feed.order, model) if panel is not None else None
         self._ranks = ranks or Ranks()
         self._panel_every = panel_every
+        self._checkpoint_every = checkpoint_every
         self._say = say or _say_on_stderr
         self._fence = fence
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -214,6 +217,7 @@ class Session:
         self._beacon = Beacon(
             self.home, self._ranks.rank, int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
         )
+        mark_own_work(model, self._beacon)
         reruns = Reruns(model, self._training_state, optimizer, feed, self._making, dial=self._dial)
         examiner = Examiner(
             home=self.home,
@@ -330,6 +334,8 @@ class Session:
                 if not self._settle():
                     self._end()
                 continue
+            if self._beacon.is_to_leave(self.step_number):
+                self._leave()
             self._is_rewound = False
             self._beacon.beat("data", self.step_number)
             self._first_draw = self._feed.draw
@@ -343,6 +349,14 @@ class Session:
                 yield batch
                 if self._is_rewound:
                     break
+
+    def _leave(self) -> None:
+        """Save and end this process: the machine is wanted. Every rank, after the same step."""
+        self._hear()
+        self._trajectory.finish_saving()  # or this checkpoint might be skipped
+        if self.step_number % self._checkpoint_every:
+            self._trajectory.keep(is_last=True)
+        raise SystemExit(REQUEUE)  # `__exit__` waits for the checkpoint
 
     def backward(self, logits_BTV: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy and z-loss of a micro-batch, their sums, and the gradients.
@@ -369,6 +383,7 @@ class Session:
             z_BT: logsumexp^2 of each token; without it no z-loss can be added.
             largest_BT: largest logit of each token; without it no z-loss of form "max" can be.
         """
+        self._beacon.beat("backward")
         mean = mean_loss(nll_BT, batch.counted_BT)
         objective = add_z_loss(
             mean, batch.counted_BT, self._z_loss(), z_BT=z_BT, largest_BT=largest_BT
@@ -396,12 +411,14 @@ class Session:
             return
         self._update(number)
         self._trajectory.step = number
-        self._beacon.beat("snapshot", number)
-        self._trajectory.keep(is_last=number == self.steps)
         is_last = number == self.steps
+        takes_checkpoint = is_last or number % self._checkpoint_every == 0
+        self._beacon.beat("checkpoint" if takes_checkpoint else "snapshot", number)
+        self._trajectory.keep(is_last=is_last)
         if is_last or (self._panel_every is not None and number % self._panel_every == 0):
             self._hear()
             self._looks.look(number, why="last" if is_last else "schedule")
+        self._beacon.beat("loop", number)
 
     def _update(self, number: int) -> None:
         """The step's path: nothing here waits for the device."""
