@@ -57,6 +57,15 @@ def test_a_shifted_look_is_not_learned_at_once():
     assert len(walk.course.aside) == 2
 
 
+def test_a_domain_that_wanders_does_not_keep_a_look_from_being_learned():
+    walk = Walk()
+    walk.look(20)
+    losses = [2.0 + 10 * walk.step**-0.4 + 0.2 * (at == 0) for at in range(3)]
+    steady = [False, True, True]
+    assert RULE.score(walk.course, walk.step, losses).is_odd
+    assert not RULE.score(walk.course, walk.step, losses, steady=steady).is_odd
+
+
 def test_a_lone_odd_look_is_learned_when_the_next_is_back():
     walk = Walk()
     walk.look(20)

@@ -76,8 +76,20 @@ class Drift:
     def init(self) -> Course:
         return Course()
 
-    def score(self, course: Course, step: int, losses: Sequence[float]) -> Scores:
-        """What a look says; a loss that is not finite is infinitely far off. Never learns."""
+    def score(
+        self,
+        course: Course,
+        step: int,
+        losses: Sequence[float],
+        *,
+        steady: Sequence[bool] | None = None,
+    ) -> Scores:
+        """What a look says; a loss that is not finite is infinitely far off. Never learns.
+
+        Args:
+            steady: domains that may decide whether a look is odd; one that is not trained on
+                wanders. All of them if None.
+        """
         line = self.curve.fit(course.steps, course.losses)
         if line is None:
             return Scores()
@@ -94,13 +106,15 @@ class Drift:
         evidence = tuple(
             self.bets.score(mine, one, series=count) for mine, one in zip(bets, new, strict=True)
         )
-        limit = self._odd_limit(count)
+        telling = steady or (True,) * count
+        kept = [one for one, is_telling in zip(z, telling, strict=True) if is_telling]
+        limit = self._odd_limit(max(1, len(kept)))
         return Scores(
             forecast=forecast,
             z=z,
             new=new,
             evidence=evidence,
-            is_odd=any(abs(one) > limit for one in z),
+            is_odd=any(abs(one) > limit for one in kept),
         )
 
     def learn(

@@ -39,8 +39,9 @@ class Curve:
 
     loss = a + b x, x = step^-c with c of `powers`, or ln(step) where c is 0; the error of a look at
     x is s sqrt(1 + 1/n + (x - mean)^2 / sum (x_i - mean)^2). s^2 is the domain's own residual
-    variance and that of the other domains, the latter counting as `shared` degrees of freedom: the
-    jitter of the model is common to them, and eight looks alone tell a spread to +-30 % only.
+    variance and that of the other domains (their geometric mean, at most `trust` times the own or a
+    part of it), the latter counting as `shared` degrees of freedom: the jitter of the model is
+    common to them, and eight looks alone tell a spread to +-30 % only.
     A line in such an abscissa since losses fall as a + b t^-c, whose exponent cannot be told from
     the few looks of a stretch in which the steps do not even double.
 
@@ -49,14 +50,13 @@ class Curve:
         reach: looks at less than this share of the newest step are left out as well: the curve is
             straight over a short way only.
         floor: smallest credible error of a look. [nats/token]
-        shared: see above.
-        powers: see above.
+        shared, trust, powers: see above.
 
     Source: least and floor: jitter was found to be .009 to .017 and eight looks tell it to +-30 %.
     most: 40 looks halve the error of the slope against 20, and the false alarms with it;
     bench/panel_power.py. reach and powers: a curve 12 t^-.35 is missed by .009 at the next look
     where they begin at step 100, by .006 from 400 on: less than jitter. shared: guess, as much as
-    the fewest looks.
+    the fewest looks; trust: a domain that is not trained on jitters 20 times as much as others.
     """
 
     least: int = 8
@@ -64,6 +64,7 @@ class Curve:
     reach: float = 0.25
     floor: float = 0.003
     shared: float = 8.0
+    trust: float = 2.0
     powers: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
 
     def usable(self, steps: Sequence[int]) -> range:
@@ -101,9 +102,12 @@ class Curve:
             best.append(min(tried))
         freedom = count - 2.0 - (len(self.powers) > 1)
         squares = np.asarray([one[0] for one in best])
-        others = (squares.sum() - squares) / max(1, domains - 1) / freedom
+        own = np.maximum(squares / freedom, self.floor**2)
+        logs = np.log(own)
+        others = np.exp((logs.sum() - logs) / max(1, domains - 1))
         shared = self.shared if domains > 1 else 0.0
-        variance = (squares + shared * others) / (freedom + shared)
+        alike = np.clip(others, own / self.trust, own * self.trust)
+        variance = (freedom * own + shared * alike) / (freedom + shared)
         return Line(
             times=times,
             means=means,
