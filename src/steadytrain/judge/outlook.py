@@ -199,14 +199,17 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 pending.append(msgspec.structs.replace(one, looks=one.looks + 1))
         found = patterns.explain(glance.situation({p.domain: p.direction for p in pending}))
         for known in found:
-            looks, news = glance.open(looks, known)
-            told = (*told, *news)
+            fresh = trends.unsaid(looks, known)
+            if fresh is not None:
+                looks, news = glance.open(looks, fresh)
+                told = (*told, *news)
         named = {name for one in found for name in one.about}
         pending = [
             one
             for one in pending
             if glance.domains[one.domain] not in named
             and not trends.is_covered(looks, one, glance.domains[one.domain])
+            and not trends.is_absorbed(looks, one)
         ]
         now = glance.situation({one.domain: one.direction for one in pending})
         limit = self.wait if now.has_event else 2

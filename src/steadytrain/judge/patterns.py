@@ -258,7 +258,7 @@ def _rewarm(now: Situation, ringing: tuple[Domain, ...]) -> Explanation | None:
     """All domains that are trained on are up together, after the learning rate rose."""
     if now.lr is None or now.lr.kind != "lr up" or not now.trained:
         return None
-    rang = any(one.rung == "rise" for one in ringing)
+    rang = any(one.rung == "rise" and one.is_trained for one in ringing)
     distances = [one.z for one in now.trained]
     if not rang or min(distances) <= 0.5 or sum(distances) / len(distances) < CLEAR:
         return None
@@ -281,7 +281,7 @@ def _annealing(now: Situation, ringing: tuple[Domain, ...]) -> Explanation | Non
     """All domains that are trained on fall faster than before, while the learning rate falls."""
     if now.lr is None or now.lr.kind != "lr down" or not now.trained:
         return None
-    rang = any(one.rung == "drop" for one in ringing)
+    rang = any(one.rung == "drop" and one.is_trained for one in ringing)
     distances = [one.z for one in now.trained]
     if not rang or max(distances) >= 0.5 or sum(distances) / len(distances) > -CLEAR:
         return None

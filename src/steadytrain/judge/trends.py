@@ -8,7 +8,7 @@ import msgspec
 from steadytrain import causes
 from steadytrain.events import PanelMove, Trend
 from steadytrain.judge.looks import MOVING, Looks, Open, Pending
-from steadytrain.judge.situation import Direction, Progress
+from steadytrain.judge.situation import Direction, Explanation, Progress
 
 Result = Literal["came true", "did not", "gave way"]
 
@@ -102,6 +102,18 @@ def _extend(one: Open, due: int) -> Open:
     return msgspec.structs.replace(one, due=due, extended=one.extended + 1)
 
 
+def unsaid(looks: Looks, one: Explanation) -> Explanation | None:
+    """The explanation for the domains of which it is not said already; None if there are none."""
+    said = {
+        name
+        for other in looks.open
+        if other.trend.pattern == one.pattern
+        for name in other.trend.domains
+    }
+    left = tuple(name for name in one.about if name not in said)
+    return msgspec.structs.replace(one, about=left) if left else None
+
+
 def is_covered(looks: Looks, one: Pending, name: str) -> bool:
     """Whether what rang is part of what is explained already."""
     for other in (*looks.open, *looks.settled):
@@ -117,6 +129,12 @@ def is_covered(looks: Looks, one: Pending, name: str) -> bool:
             ]
             if not since:
                 return True
-        elif one.direction in ABSORBS.get(trend.pattern, ()):
-            return True
     return False
+
+
+def is_absorbed(looks: Looks, one: Pending) -> bool:
+    """Whether what rang, and has no evidence of its own, follows from what is explained."""
+    return any(
+        one.direction in ABSORBS.get(other.trend.pattern, ())
+        for other in (*looks.open, *looks.settled)
+    )
