@@ -117,7 +117,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             case RunBegan():
                 return self._begin(state, event)
             case AttemptBegan():
-                return self._enter(state, event), ()
+                return amend(state, attempt=event.attempt), ()
             case StepRecord():
                 return self._step(state, event)
             case OptimizerSettings():
@@ -137,7 +137,10 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             case PersonSaid():
                 return self._hear(state, event)
             case RestoreVerified():
-                return state, restore_advice(event)
+                looks = state.looks
+                if event.taken:  # not as on record: what came of it shows in the panel
+                    looks = self.outlook.happen(looks, "restored", state.step)
+                return amend(state, looks=looks), restore_advice(event)
             case RunBranched():
                 at = event.step
                 looks = self.outlook.branch(state.looks)
@@ -234,13 +237,6 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             state.looks, record, state.domains, begin=state.begin, last=state.steps
         )
         return self._label(amend(state, looks=looks)), (*told, *judgments, *moved, *wanted)
-
-    def _enter(self, state: State, event: AttemptBegan) -> State:
-        """A life begins; after a restore the panel is looked at sooner."""
-        if event.cause != "restart":
-            return amend(state, attempt=event.attempt)
-        looks = self.outlook.happen(state.looks, "restored", max(state.step, event.step))
-        return amend(state, attempt=event.attempt, looks=looks)
 
     def _look(self, state: State, record: PanelRecord) -> Conclusion:
         """What the panel says of the case, and of the run."""

@@ -28,7 +28,7 @@ _WORDS = {
     "share down": "shares of the tokens changed",
     "corrupt": "texts were corrupt",
     "leaked": "text of the panel was read",
-    "restored": "a state was restored",
+    "restored": "a state was restored that is not as on record",
     "remedy": "a remedy was carried out",
 }
 
