@@ -221,6 +221,13 @@ def test_looks_of_another_version_are_compared_with_nothing_before(calm):
     assert (len(calm.looks.marks), calm.said) == (1, [])
 
 
+def test_what_a_run_learns_first_is_no_part_of_its_curve():
+    voyage = Voyage(is_branch=False).sail(9)
+    assert (voyage.looks.course.steps, len(voyage.looks.marks)) == ((), 9)
+    voyage.sail(2)
+    assert voyage.looks.course.steps == (200, 220)
+
+
 def test_a_look_that_a_restart_repeats_is_not_judged_again(calm):
     before = calm.looks
     calm.look()

@@ -84,7 +84,7 @@ def test_without_an_old_curve_the_first_look_is_compared_with():
 
 def _facts():
     """A run whose domain zh loses its share and gets worse."""
-    voyage = Voyage(is_branch=False).sail(14)
+    voyage = Voyage(is_branch=False).sail(22)
     voyage.weights = {"zh": 2, "en": 14, "code": 16}
     return voyage.sail(4, zh=0.04).sail(4).facts
 
