@@ -2,9 +2,11 @@
 
     python bench/snapshots.py                  100 M parameters, AdamW moments: 1.2 GB of float32
     python bench/snapshots.py --params 10e6    a tenth of it
+    python bench/snapshots.py --folder PATH    checkpoints on the disk of that folder
 
 All in one process, each round runs every way once, medians over the rounds. The first round of each
-way is not counted: it pays for memory that has never been touched, and is printed apart.
+way is not counted: it pays for memory that has never been touched, and is printed apart. Ratios are
+of two numbers of the same round, so that a busy machine spoils both.
 """
 
 import argparse
@@ -19,12 +21,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
 
 from steadytrain.events import CheckpointSaved
+from steadytrain.slots import Folder
 from steadytrain.train.checkpoints import Checkpoints
+from steadytrain.train.mapped import Mapped
 from steadytrain.train.snapshots import Snapshots
 from steadytrain.train.state import TrainingState
 
@@ -62,7 +68,11 @@ def main() -> None:
         f"{state.num_parameters / 1e6:.1f} M parameters, {len(state.tensors())} tensors, "
         f"{num_bytes / 1e9:.3f} GB, median of {options.rounds} rounds"
     )
-    print_memory(*measure_memory(state, options.rounds), num_bytes)
+    shared = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="steadytrain-"))
+    try:
+        print_memory(*measure_memory(state, shared, options.rounds), num_bytes)
+    finally:
+        shutil.rmtree(shared)
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
         print_disk(*measure_disk(state, folder, options.rounds))
@@ -92,10 +102,13 @@ def make_state(num_parameters: int) -> TrainingState:
     return TrainingState(model, optimizer)
 
 
-def measure_memory(state: TrainingState, rounds: int) -> tuple[Times, Times]:
+def measure_memory(state: TrainingState, shared: Path, rounds: int) -> tuple[Times, Times]:
     live = [one.detach() for one in state.tensors().values()]
     buffers = [torch.zeros_like(one) for one in live]
     snapshots = Snapshots(state, keep=SNAPSHOTS)
+    folder = Folder(shared, home=shared, rank=0, world=1, fingerprint=state.fingerprint())
+    mapped = Mapped(folder, keep=SNAPSHOTS)
+    in_slots = Snapshots(state, keep=SNAPSHOTS, mapped=mapped)
     steps = iter(range(10**6))
 
     def copy_each() -> None:
@@ -105,15 +118,37 @@ def measure_memory(state: TrainingState, rounds: int) -> tuple[Times, Times]:
     def take() -> None:
         snapshots.take(next(steps), 0)
 
+    def take_in_slot() -> None:
+        in_slots.take(next(steps), 0)
+
     def restore() -> None:
         snapshots.restore(snapshots.newest_at_or_before(10**6) or snapshots.take(0, 0))
 
-    first = {"snapshot": [timed(take) for _ in range(SNAPSHOTS)]}
-    ways = {"plain copy": copy_each, "snapshot": take, "restore": restore}
-    return first, race(ways, rounds)
+    first = {
+        "plain memory": [timed(take) for _ in range(SNAPSHOTS)],
+        "shared memory": [timed(take_in_slot) for _ in range(SNAPSHOTS)],
+    }
+    mapped.settle()
+    ways = {
+        "plain copy": copy_each,
+        "snapshot": take,
+        "snapshot, shared memory": take_in_slot,
+        "its seal, beside training": mapped.settle,
+        "restore": restore,
+    }
+    times = race(ways, rounds)
+    found, _ = Snapshots(state, keep=1, mapped=Mapped(folder, keep=SNAPSHOTS)).find()
+    again = Snapshots(state, keep=1)
+    times["next life: verify"] = [timed(found[0].inspect) for _ in range(rounds)]
+    times["next life: restore"] = [
+        timed(lambda: again.restore_found(found[0])) for _ in range(rounds)
+    ]
+    return first, times
 
 
 def measure_disk(state: TrainingState, folder: Path, rounds: int) -> tuple[Times, Times, float]:
+    # DCP's writer process wants to know the ranks, even where there is one.
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     tensors = {name: one.detach() for name, one in state.tensors().items()}
     snapshots = Snapshots(state, keep=SNAPSHOTS)
     checkpoints = Checkpoints(folder / "checkpoints", state, keep=1)
@@ -150,10 +185,13 @@ def measure_disk(state: TrainingState, folder: Path, rounds: int) -> tuple[Times
 
     for _ in range(rounds + 1):
         ours()
+        theirs("raw write and fsync", raw_write)
         theirs("torch.save, no fsync", torch_save)
+        theirs("torch.save and fsync", torch_save_synced)
         theirs("dcp.save", dcp_save)
         theirs("dcp.async_save", dcp_async_save)
         theirs("the same, cached stager", cached_async_save)
+        theirs("dcp.async_save, process", dcp_process_save)
     for times in (*blocked.values(), *durable.values()):
         del times[0]
     newest = checkpoints.candidates()[0].path
@@ -164,6 +202,35 @@ def measure_disk(state: TrainingState, folder: Path, rounds: int) -> tuple[Times
 def torch_save(path: Path, tensors: dict[str, Tensor]) -> Callable[[], object]:
     torch.save(tensors, path)
     return lambda: None
+
+
+def torch_save_synced(path: Path, tensors: dict[str, Tensor]) -> Callable[[], object]:
+    with open(path, "wb") as file:
+        torch.save(tensors, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return lambda: None
+
+
+def raw_write(path: Path, tensors: dict[str, Tensor]) -> Callable[[], object]:
+    """The least that anything durable can cost: bytes to the file, one sync."""
+    with open(path, "wb", buffering=0) as file:
+        for tensor in tensors.values():
+            view = memoryview(tensor.numpy()).cast("B") if tensor.numel() else b""
+            while view:
+                view = view[file.write(view) :]
+        os.fsync(file.fileno())
+    return lambda: None
+
+
+def dcp_process_save(path: Path, tensors: dict[str, Tensor]) -> Callable[[], object]:
+    response = dcp.async_save(
+        tensors,
+        checkpoint_id=path,
+        no_dist=True,
+        async_checkpointer_type=AsyncCheckpointerType.PROCESS,
+    )
+    return response.result
 
 
 def dcp_save(path: Path, tensors: dict[str, Tensor]) -> Callable[[], object]:
@@ -192,26 +259,33 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def print_memory(first: Times, times: Times, num_bytes: int) -> None:
-    plain = statistics.median(times["plain copy"])
+    plain = times["plain copy"]
     for name, seconds in times.items():
         median = statistics.median(seconds)
         print(
-            f"  {name:24} {median:.4f} s (least {min(seconds):.4f})   "
-            f"{median / plain:5.2f} x plain copy"
+            f"  {name:26} {median:.4f} s (least {min(seconds):.4f})   "
+            f"{ratio(seconds, plain):5.2f} x plain copy"
             f"   {num_bytes / median / 1e9:5.1f} GB/s"
         )
-    untouched = ", ".join(f"{seconds:.3f}" for seconds in first["snapshot"])
-    print(f"  first snapshots, into memory never touched before: {untouched} s")
+    for where, seconds in first.items():
+        untouched = ", ".join(f"{one:.3f}" for one in seconds)
+        print(f"  first snapshots, into {where} never touched before: {untouched} s")
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    """Median of the ratios round by round."""
+    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
 def print_disk(blocked: Times, durable: Times, verified: float) -> None:
-    ours = statistics.median(blocked["steadytrain"])
+    raw = durable["raw write and fsync"]
     for name, seconds in blocked.items():
         median = statistics.median(seconds)
         print(
             f"  {name:24} {median:.4f} s blocked (least {min(seconds):.4f})   "
-            f"{median / ours:5.2f} x steadytrain"
-            f"   {statistics.median(durable[name]):.2f} s until it returned or was durable"
+            f"{ratio(seconds, blocked['steadytrain']):5.2f} x steadytrain   "
+            f"{statistics.median(durable[name]):.2f} s until it returned or was durable   "
+            f"{ratio(durable[name], raw):.2f} x raw write"
         )
     print(f"  verifying a checkpoint, from page cache: {verified:.3f} s")
 

@@ -327,6 +327,21 @@ EVERY_KIND: tuple[ev.Event, ...] = (
         source="snapshot",
         seconds=0.1,
     ),
+    ev.AlertAcknowledged(id="w1", thread="incident-1", who="ada as Ada", words="I look"),
+    ev.AlertSent(
+        channel="feishu:night",
+        state="sending",
+        id="3",
+        threads=("incident-1",),
+        notes=("incident-1/opened", "incident-1/closed"),
+        level="critical",
+        title="t",
+        text="x",
+        is_over=True,
+        reference="ts",
+        tries=2,
+        why="w",
+    ),
 )
 
 

@@ -45,6 +45,14 @@ def test_every_event_is_in_the_architecture():
     assert all(f"`{kind.__name__}`" in text for kind in events.KINDS)
 
 
+@pytest.mark.parametrize("command", ["tell", "status", "watch"])
+def test_every_option_of_telling_is_documented(command):
+    text = (ROOT / "docs" / "alerts.md").read_text()
+    parser = cli._parser()._subparsers._group_actions[0].choices[command]
+    options = {name for action in parser._actions for name in action.option_strings}
+    assert all(name in text for name in options - {"-h", "--help"})
+
+
 def test_every_action_that_a_person_can_order_is_documented_with_its_example():
     text = (ROOT / "docs" / "remedies.md").read_text()
     orders = [one for one in plans.PHRASES if one.opening not in ("skip update", "ask")]

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from steadytrain import __version__
+from steadytrain import __version__, options
 from steadytrain.errors import SettingError, SteadytrainError
 
 
@@ -42,12 +42,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_run(commands)
     _add_remedy(commands)
-    _add_analyze(commands)
+    options.add_lookers_on(commands, tell=_tell, status=_status, watch=_watch)
+    options.add_analyze(commands, _analyze)
     _add_panel(commands)
     _add_replay(commands)
     _add_report(commands)
-    _add_lint(commands)
-    _add_show(commands)
+    options.add_lint(commands, _lint)
+    options.add_show(commands, _show)
     _add_doctor(commands)
     return parser
 
@@ -93,6 +94,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="SECONDS",
         help="never call a rank hung before so long without progress (60)",
     )
+    options.add_beside(run)
     run.set_defaults(action=_run)
 
 
@@ -104,31 +106,6 @@ def _add_remedy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     persons.add_arguments(remedy)
     remedy.set_defaults(action=persons.run)
-
-
-def _add_analyze(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    analyze = commands.add_parser(
-        "analyze", help="find what went wrong in the log of any run, whatever tool wrote it"
-    )
-    analyze.add_argument("paths", nargs="+", metavar="PATH", help="log files, folders, patterns")
-    analyze.add_argument(
-        "--tag",
-        action="append",
-        default=[],
-        metavar="NAME=TAG",
-        help="take this series as loss, grad_norm, lr, update, tokens_per_second or as the loss of "
-        "a domain NAME, whatever it is called",
-    )
-    analyze.add_argument(
-        "--steps-per-false-alarm",
-        type=float,
-        default=30_000.0,
-        metavar="N",
-        help="about one false alarm in so many calm rows (30000)",
-    )
-    analyze.add_argument("--json", action="store_true", help="print one JSON object a run")
-    analyze.add_argument("--html", type=Path, metavar="FILE", help="write curves that zoom")
-    analyze.set_defaults(action=_analyze)
 
 
 def _add_panel(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -154,32 +131,6 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     report.add_argument("--out", type=Path, help="file to write (HOME/report.html)")
     report.add_argument("--lang", choices=["en", "zh"], default="en")
     report.set_defaults(action=_report)
-
-
-def _add_lint(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    lint = commands.add_parser("lint", help="say what is wrong with the documents of a corpus")
-    lint.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, patterns")
-    lint.add_argument("--domain", metavar="NAME", help="what the text should be: zh, en, code")
-    lint.add_argument("--json", action="store_true", help="print one JSON object per document")
-    lint.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
-    lint.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="write verdicts and a skip list; resumable"
-    )
-    lint.add_argument("--column", default="text", metavar="NAME", help="field of the text (text)")
-    lint.add_argument(
-        "--tokenizer", metavar="PATH", help="tokenizer.json, its folder, or 'bytes', for token ids"
-    )
-    lint.set_defaults(action=_lint)
-
-
-def _add_show(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    show = commands.add_parser("show", help="print the sequences of a step, the oddest first")
-    show.add_argument("home", type=Path)
-    show.add_argument("--step", type=int, required=True)
-    show.add_argument("--order", metavar="MODULE:FUNCTION", help="gives the run's data order")
-    show.add_argument("--top", type=int, default=12, metavar="N", help="sequences to print (12)")
-    show.add_argument("--json", action="store_true", help="all of them, a JSON object each")
-    show.set_defaults(action=_show)
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -214,11 +165,35 @@ def _run(options: argparse.Namespace) -> int:
         )
     _need("torch", "psutil", extra="train")
     from steadytrain.launch.supervisor import Supervisor
+    from steadytrain.tell import companion
 
     command = _as_command(options.command_line)
-    return Supervisor(
+    supervisor = Supervisor(
         command, home=options.home, nproc=options.nproc, floor_seconds=options.hang_after
-    ).run()
+    )
+    with companion.beside(options):
+        return supervisor.run()
+
+
+def _tell(options: argparse.Namespace) -> int:
+    from steadytrain.tell import telling
+
+    return telling.run(options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from steadytrain import status
+
+    return status.run(options)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    _need("rich", extra="lab")
+    from steadytrain import screen
+
+    return screen.run(
+        options.home, lang=options.lang, every_seconds=options.every, is_live=not options.once
+    )
 
 
 def _analyze(options: argparse.Namespace) -> int:
@@ -355,6 +330,8 @@ def _doctor(options: argparse.Namespace) -> int:
         "lint: parquet, zst, token ids": ("pyarrow", "zstandard", "tokenizers"),
         "hub data sets": ("datasets",),
         "panel: Hugging Face models": ("torch", "transformers"),
+        "watch (live)": ("rich",),
+        "tell --to apprise": ("apprise",),
     }
     print(f"steadytrain {__version__}, Python {sys.version.split()[0]}")
     for what, modules in needs.items():

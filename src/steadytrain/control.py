@@ -188,9 +188,9 @@ class Inbox:
                 f"{name!r} cannot be the id of a word. Name the file with letters, digits, '.', "
                 "'_', '+' and '-', at most 100 of them."
             )
-        body, owner = _read_plain(self._path(name))
+        body, owner = read_plain(self._path(name))
         word = _decode(body)
-        who = _account(owner)
+        who = account_of(owner)
         return Letter(id=name, who=f"{who} as {word.name}" if word.name else who, word=word)
 
     def was_taken(self, name: str) -> bool:
@@ -218,7 +218,7 @@ class Inbox:
         return self._folder / f"{name}.json"
 
 
-def _read_plain(path: Path) -> tuple[bytes, int]:
+def read_plain(path: Path) -> tuple[bytes, int]:
     """A word's bytes and the number of the account that owns them."""
     try:
         # Never through a link, which has another owner; never waiting for a pipe's other end.
@@ -254,7 +254,7 @@ def _decode(body: bytes) -> Word:
         ) from error
 
 
-def _account(number: int) -> str:
+def account_of(number: int) -> str:
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:

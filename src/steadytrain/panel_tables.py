@@ -160,6 +160,8 @@ def _numbers(found: View, words: dict[str, str]) -> list[str]:
                     "",
                 ]
             )
+    if not any(one.training for one in found.readings):
+        rows = [row[:-1] for row in rows]
     return table(rows)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from steadytrain.events import PanelDrawn, PanelRecord, Trend
 from steadytrain.perplexity import Looks, Reading, View
-from steadytrain.stats.paired import CLOSE, Change, Interval
+from steadytrain.stats.paired import CLOSE, FLOOR_SEQUENCES, Change, Interval
 from steadytrain.wording import sentence
 
 WIDEST = 12
@@ -76,9 +76,14 @@ def weak_words(name: str, found: Interval, lang: str) -> str | None:
             else f"{name}: {count} sequence{'s' if count > 1 else ''} cannot give an interval; 30 "
             "are the least, 200 are usual."
         )
+    if found.tells <= CLOSE:
+        return (
+            f"{name}：{count} 条序列太少，其离散程度不可信；至少需要 {FLOOR_SEQUENCES} 条。"
+            if lang == "zh"
+            else f"{name}: {count} sequences are too few to trust their spread; {FLOOR_SEQUENCES} "
+            "are the least."
+        )
     half = 100 * found.tells
-    if count >= needed:  # the spread is small, and too few sequences tell it
-        needed = max(needed, 30)
     if lang == "zh":
         return f"{name}：{count} 条序列只能看清 ±{half:.1f} %；要看清 ±{100 * CLOSE:.0f} % 需要 {needed} 条。"
     return f"{name}: {count} sequences tell +-{half:.1f} %; {needed} are needed for +-{100 * CLOSE:.0f} %."

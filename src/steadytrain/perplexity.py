@@ -259,6 +259,8 @@ def _reading(looks: Looks, record: PanelRecord, past: Sequence[PanelRecord], nod
     found = _interval(looks, record, node)
     assert found is not None
     known = [(one.step, there) for one in past if (there := _interval(looks, one, node))]
+    # Two finished models are compared as they are; only a run jumps from look to look.
+    assumed = FLOOR if past else 0.0
     estimate = jitter([step for step, _ in known], [there.loss for _, there in known])
     tokens = sum(record.tokens[k] for k in node.leaves)
     num_bytes = sum(record.bytes[k] for k in node.leaves)
@@ -274,7 +276,7 @@ def _reading(looks: Looks, record: PanelRecord, past: Sequence[PanelRecord], nod
         bits=found.loss * scale if has_bits else None,
         bits_low=(found.loss - found.half) * scale if has_bits else None,
         bits_high=(found.loss + found.half) * scale if has_bits else None,
-        jitter=FLOOR if estimate is None else estimate,
+        jitter=assumed if estimate is None else estimate,
         knows_jitter=estimate is not None,
         unfit=unfit,
     )

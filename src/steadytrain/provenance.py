@@ -32,10 +32,13 @@ RECORD = np.dtype(
 """loss: mean over the sequence's tokens [nats]; digest: CRC-32 of the tokens; defect: index into
 DEFECTS; committed: whether the update landed."""
 
+LEAKED = "panel"
+"""It holds text of the fixed panel."""
+
 DEFECTS = (
-    "", "blank", "garbled", "encoded", "repetition", "markup", "wrong_domain",
+    "", "blank", "garbled", "encoded", "repetition", "markup", "wrong_domain", LEAKED,
 )  # fmt: skip
-"""What was wrong with the text; the first for clean or not read."""
+"""What was wrong with the text; the first for clean or not read. Only ever added to."""
 
 assert RECORD.itemsize == 32
 

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from steadytrain import journal, provenance
 from steadytrain.errors import SettingError
-from steadytrain.events import RunBegan
+from steadytrain.events import PanelDrawn, RunBegan
+from steadytrain.panels import FixedPanel
+from steadytrain.panels.overlap import Overlap
 from steadytrain.text import lint
 
 BEFORE = 32
@@ -29,6 +31,7 @@ class Shown:
     Attributes:
         z: robust distance of its loss from those of its domain in the 32 steps before and in this.
         verdict, defect, evidence: what the lint says of its text; None where no text can be had.
+            "leaked" and "panel" where it holds text of the fixed panel.
     """
 
     draw: int
@@ -78,13 +81,16 @@ def show(home: Path, step: int, *, order: str | None = None) -> list[Shown]:
         text = data.text(draw) if data is not None else None
         verdict = lint(text, domain=name) if text is not None else None
         known = provenance.DEFECTS[int(row["defect"])] or None
+        evidence = verdict.evidence if verdict else ""
+        kind = verdict.kind if verdict else known
+        says = verdict.verdict if verdict else ("corrupt" if known else None)
+        if known == provenance.LEAKED and kind in (None, known):
+            kind, says, evidence = known, "leaked", _leak(home, text)
         found.append(
             Shown(
                 draw=draw, rank=int(row["rank"]), domain=name, loss=float(row["loss"]), z=z,
                 repeats=times[int(row["digest"])] - 1,
-                verdict=verdict.verdict if verdict else ("corrupt" if known else None),
-                defect=verdict.kind if verdict else known,
-                evidence=verdict.evidence if verdict else "",
+                verdict=says, defect=kind, evidence=evidence,
                 source=data.block(draw).source if data is not None else "", text=text,
             )
         )  # fmt: skip
@@ -92,14 +98,16 @@ def show(home: Path, step: int, *, order: str | None = None) -> list[Shown]:
 
 
 def run(home: Path, step: int, *, order: str | None, top: int, as_json: bool) -> int:
-    """Print them; returns 1 if one of them is corrupt."""
+    """Print them; returns 1 if one of them is corrupt or holds text of the panel."""
     found = show(home, step, order=order)
     if as_json:
         for one in found:
             print(json.dumps(asdict(one), ensure_ascii=False))
         return int(any(one.defect for one in found))
-    corrupt = sum(one.defect is not None for one in found)
-    print(f"step {step}: {len(found)} sequences, {corrupt} corrupt")
+    leaked = sum(one.defect == provenance.LEAKED for one in found)
+    corrupt = sum(one.defect is not None for one in found) - leaked
+    with_panel = f", {leaked} with text of the panel" if leaked else ""
+    print(f"step {step}: {len(found)} sequences, {corrupt} corrupt{with_panel}")
     print(f"{'draw':>10} {'domain':<12} {'loss':>7} {'z':>6}  text")
     for one in found[:top]:
         words = one.defect or one.verdict or "not read"
@@ -116,12 +124,30 @@ def run(home: Path, step: int, *, order: str | None, top: int, as_json: bool) ->
         print(f"... and {len(found) - top} more; --top {len(found)} shows them all")
     if found[0].text is None:
         print("The text is not shown: name the data order with --order module:function.")
-    return int(corrupt > 0)
+    return int(corrupt + leaked > 0)
 
 
 def visible(text: str) -> str:
     """One line in which nothing hides: control and direction characters are spelled."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _leak(home: Path, text: str | None) -> str:
+    """Which sequence of the panel a text holds, as far as that can be told."""
+    paths = [
+        home / one.path for one in journal.read(home) if isinstance(one, PanelDrawn) and one.path
+    ]
+    for path in reversed(paths):
+        if text is None or not path.exists():
+            continue
+        panel = FixedPanel.read(path)
+        (match,) = Overlap(panel).find([text])
+        if match is not None:
+            mine = panel.sequences[match.sequence]
+            where = mine.source or f"sequence {match.sequence}"
+            domain = panel.domains[mine.domain]
+            return f"holds {match.share:.0%} of the panel's text from {where} ({domain})"
+    return "holds text of the panel"
 
 
 def _distances(rows: NDArray[np.void], mine: NDArray[np.void]) -> list[float]:

@@ -9,6 +9,7 @@ import pytest
 
 from steadytrain.actions import RollBack
 from steadytrain.board import series
+from steadytrain.board.charts import Line, chart
 from steadytrain.board.report import visible, write_report
 from steadytrain.control import Inbox, Word, send
 from steadytrain.errors import JournalError
@@ -210,3 +211,16 @@ class TestThePanel:
             for event in (began(("<b>",)), looks.look(0, [2.0]), looks.look(10, [1.9])):
                 book.append(event)
         assert "<b>" not in write_report(tmp_path).read_text().split("<h2>")[3]
+
+
+def test_a_band_on_a_logarithmic_axis_lies_about_its_curve():
+    x = np.array([0.0, 1.0])
+    band = (np.array([90.0, 9.0]), np.array([110.0, 11.0]))
+    drawn = chart("p", [Line(name="zh", x=x, y=np.array([100.0, 10.0]), band=band)], log=True)
+    numbers = [
+        float(one)
+        for one in re.findall(r'class="band".*? d="M([^"]*)Z"', drawn)[0].replace("L", " ").split()
+    ]
+    high, low = numbers[1], numbers[7]
+    curve = float(re.search(r'stroke="[^"]+" d="M\S+ ([\d.]+)L', drawn)[1])
+    assert high < curve < low  # down the page

@@ -23,6 +23,7 @@ from steadytrain.lab.train import (
 )
 from steadytrain.recipes import pretrain
 from steadytrain.train import Ranks
+from steadytrain.train.measuring import measure
 from tests.lab.test_texts import write_words
 
 
@@ -113,6 +114,12 @@ class TestRun:
         order = assemble(settings, Ranks()).feed.order
         again = order_of(settings.home)
         assert [again.text(draw) for draw in range(48)] == [order.text(draw) for draw in range(48)]
+
+    def test_its_model_can_be_built_again_from_the_home_and_measured(self, small):
+        train(replace(small, checkpoint_every=6, panel_every=6))
+        seen = [one for one in journal.read(small.home) if isinstance(one, PanelRecord)]
+        found = measure(small.home, "12")
+        assert found.losses == next(one.losses for one in seen if one.step == 12)
 
     def test_a_run_that_left_the_loop_goes_on_as_if_it_had_not(self, small):
         train(small)

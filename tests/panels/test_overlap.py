@@ -68,10 +68,10 @@ class TestFind:
         inside = prose(3) + text.upper().replace(" ", "\n\t") + prose(4)
         assert found(panel, inside, prose(5)) == [1, None]
 
-    def test_a_part_is_found_from_half_on(self):
+    def test_a_part_is_found_from_two_fifths_on(self):
         text = prose(1, words=60)
         panel = panel_of(text)
-        for part, expected in ((0.4, None), (0.65, 0)):
+        for part, expected in ((0.3, None), (0.55, 0)):
             assert found(panel, text[: int(part * len(text))] + prose(2)) == [expected]
 
     def test_a_shorter_text_that_stands_in_the_panel_is_found(self):

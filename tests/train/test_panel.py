@@ -9,14 +9,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from steadytrain import journal
+from steadytrain import journal, show
 from steadytrain.errors import CheckpointError, PanelError, SettingError
 from steadytrain.events import PanelDrawn, PanelRecord, PanelWanted, RemedyDone, StepRecord
 from steadytrain.judge.judge import Judge
 from steadytrain.lab.model import Config, Transformer
+from steadytrain.lab.texts import decode
+from steadytrain.lab.train import Settings, assemble
 from steadytrain.panels import FixedPanel, PanelSegment, PanelSequence
+from steadytrain.panels.overlap import Overlap
 from steadytrain.replay import replay
-from steadytrain.train import Panel, Ranks
+from steadytrain.train import Feed, Panel, Ranks, Session
 from tests import rig
 
 
@@ -245,14 +248,30 @@ class TestRun:
         some = tuple(one for one in fixed.sequences if one.domain == 0)
         rig.train(tmp_path / "r", steps=2, panel=Panel(replace(fixed, sequences=some)))
         (drawn,) = of(tmp_path / "r", PanelDrawn)
-        assert drawn.notes == (
-            "The panel has no sequence of list, so its perplexity is not followed.",
+        assert drawn.notes[0] == (
+            "The panel has no sequence of list, so its perplexity is not followed."
         )
         assert drawn.lengths[1] == ()
 
     def test_without_a_schedule_only_the_first_and_the_last_look_are_made(self, tmp_path):
         rig.train(tmp_path / "r", steps=25, panel_every=None)
         assert [one.step for one in of(tmp_path / "r", PanelRecord)] == [0, 25]
+
+    @pytest.mark.parametrize("restarts", [False, True])
+    def test_another_type_than_that_of_training_is_told_once(self, tmp_path, restarts):
+        told = []
+        if restarts:
+            train_until(tmp_path / "r", 10, steps=20)
+        net, _, guarded = rig.session(tmp_path / "r", steps=20, panel_every=15, say=told.append)
+        with guarded as run:
+            for batch in run:
+                with torch.autocast("cpu", torch.bfloat16):
+                    logits = net(batch.tokens_BT)
+                run.backward(logits.bfloat16(), batch)
+                run.step()
+        (words,) = [one for one in told if "looked at in" in one]
+        assert "torch.float32, training computes torch.bfloat16" in words
+        assert "losses=f" in words
 
     def test_looks_change_nothing_of_the_run(self, tmp_path):
         often = rig.train(tmp_path / "often", steps=20, panel_every=1)
@@ -350,3 +369,78 @@ class TestPlannedLooks:
         train_until(tmp_path / "r", last, steps=30, panel_every=None)
         rig.train(tmp_path / "r", steps=30, panel_every=None)
         assert [one.step for one in of(tmp_path / "r", PanelRecord)] == [0, 15, 30]
+
+
+class TestLeak:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def home(cls, tmp_path_factory):
+        """A run of the lab in which draws 40 to 47 are blocks of the panel."""
+        home = tmp_path_factory.mktemp("leak") / "r"
+        settings = Settings(
+            home=home, steps=8, batch_size=16, panel_sequences=20,
+            config=Config(width=16, layers=2, heads=2),
+        )  # fmt: skip
+        parts = assemble(settings, Ranks())
+        corpus = parts.corpus
+        overlap = Overlap(corpus.panel)
+        overlap.learn_common(map(corpus.text, range(2048)))
+        can_see = [at for at in range(20, 40) if at not in overlap.blind]
+
+        class Leaky:
+            domains = corpus.domains
+
+            def block(self, draw):
+                if 40 <= draw < 48:
+                    return corpus.panel.sequences[can_see[draw - 40]]
+                return corpus.block(draw)
+
+            def text(self, draw):
+                return decode(self.block(draw).tokens)
+
+        guarded = Session(
+            parts.model, parts.optimizer, Feed(Leaky(), batch_size=16), home=home, steps=8,
+            panel=parts.panel, fence=False,
+        )  # fmt: skip
+        with guarded as run:
+            for batch in run:
+                run.backward(parts.model(batch.tokens_BT), batch)
+                run.step()
+        return home, Leaky()
+
+    def test_the_record_counts_it_by_domain(self, home):
+        records = of(home[0], StepRecord)
+        assert [sum(one.leaked) for one in records] == [0, 0, 8, 0, 0, 0, 0, 0]
+        assert records[2].leaked == (0, 8, 0)
+        assert sum(sum(one.corrupt) for one in records) == 0
+
+    def test_the_provenance_names_the_sequences_and_show_their_place_in_the_panel(
+        self, home, monkeypatch
+    ):
+        monkeypatch.setattr(show, "_open_order", lambda name, path: home[1])
+        found = show.show(home[0], 3, order="given")
+        leaked = [one for one in found if one.defect == "panel"]
+        assert sorted(one.draw for one in leaked) == list(range(40, 48))
+        assert {one.verdict for one in leaked} == {"leaked"}
+        assert all("of the panel's text from python/lib" in one.evidence for one in leaked)
+        assert not any(one.defect for one in show.show(home[0], 4, order="given"))
+
+    def test_the_panel_itself_is_not_corrupt(self, home, capsys):
+        assert show.run(home[0], 3, order=None, top=3, as_json=False) == 1
+        shown = capsys.readouterr().out
+        assert "16 sequences, 0 corrupt, 8 with text of the panel" in shown
+
+    def test_a_run_that_reads_no_text_says_that_nothing_is_looked_for(self, tmp_path):
+        rig.train(tmp_path / "r", steps=2, read_texts=False)
+        (drawn,) = of(tmp_path / "r", PanelDrawn)
+        assert "Training text is not read" in drawn.notes[0]
+        assert all(one.leaked == () for one in of(tmp_path / "r", StepRecord))
+
+    def test_sequences_that_cannot_be_found_are_told(self, tmp_path):
+        rig.train(tmp_path / "r", steps=2)
+        (drawn,) = of(tmp_path / "r", PanelDrawn)
+        assert drawn.notes == (
+            "20 of 20 sequences have no text, or too little of their own, to be found in training "
+            "text.",
+        )
+        assert all(one.leaked == (0, 0) for one in of(tmp_path / "r", StepRecord))

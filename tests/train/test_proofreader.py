@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from steadytrain.lab.texts import Corpus
-from steadytrain.train.proofreader import Proofreader
+from steadytrain.panels.overlap import Overlap
+from steadytrain.train.proofreader import Proofreader, count_leaked
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,62 @@ def test_a_restart_learns_the_same_wherever_the_run_stands():
     other.read(range(9000, 9032))
     assert one._leads == other._leads
     assert one._habits == other._habits
+
+
+class Leaky(Order):
+    """From draw 6000 on, every eighth draw holds text of its domain's panel, cut elsewhere."""
+
+    @property
+    def panel(self):
+        return self._corpus.panel
+
+    def leak(self, draw):
+        """The panel sequence whose text a draw holds."""
+        domain = self._corpus.block(draw).domain
+        mine = [at for at, one in enumerate(self.panel.sequences) if one.domain == domain]
+        return mine[draw % len(mine)]
+
+    def text(self, draw):
+        text = super().text(draw)
+        if draw >= 6000 and draw % 8 == 0:
+            held = self.panel.sequences[self.leak(draw)].text
+            fifth = len(text) // 5
+            return text[-fifth:] + held[: -len(held) // 5].replace(" ", "\n")
+        return text
+
+
+@pytest.fixture(scope="module")
+def leaky():
+    order = Leaky()
+    overlap = Overlap(order.panel)
+    return order, overlap, Proofreader(order, overlap)
+
+
+def test_text_of_the_panel_is_found_with_its_sequence(leaky):
+    order, overlap, reader = leaky
+    found = reader.read(range(6000, 6800))
+    told = {one.draw: one.leaked for one in found if one.leaked is not None}
+    can_see = {at for at in range(6000, 6800, 8) if order.leak(at) not in overlap.blind}
+    assert len(can_see) > 80
+    assert len(can_see & told.keys()) >= 0.85 * len(can_see)  # 128 bytes are few
+    assert all(told[draw] == order.leak(draw) for draw in can_see & told.keys())
+    assert len(told.keys() - set(range(6000, 6800, 8))) <= 2
+    assert sum(count_leaked(found, 3)) == len(told)
+
+
+def test_what_leaked_is_no_corrupt_text_and_has_a_mark_of_its_own(leaky):
+    order, overlap, reader = leaky
+    found = [one for one in reader.read(range(6000, 6320)) if one.leaked is not None]
+    assert found
+    assert {one.defect for one in found} == {None}
+    assert {one.mark for one in found} == {"panel"}
+
+
+def test_clean_text_of_the_same_domains_does_not_shout(leaky):
+    order, overlap, reader = leaky
+    found = reader.read(range(2048, 5048))
+    assert sum(one.leaked is not None for one in found) <= 6
+
+
+def test_without_a_panel_nothing_leaks():
+    assert all(one.leaked is None for one in Proofreader(Leaky()).read(range(6000, 6032)))

@@ -158,9 +158,9 @@ def test_a_shifted_draw_is_named(sound, tmp_path, monkeypatch):
     (usual,) = restores(sound[0])
     real = Snapshots.take
 
-    def take(self, step, draw):
+    def take(self, step, draw, **named):
         is_spoiled = step == usual.step and self._keep > 1
-        return real(self, step, draw + 1 if is_spoiled else draw)
+        return real(self, step, draw + 1 if is_spoiled else draw, **named)
 
     monkeypatch.setattr(Snapshots, "take", take)
     home = tmp_path / "run"
@@ -210,14 +210,13 @@ class TestWhereNothingAgrees:
                 change_rng(self._state)
 
         monkeypatch.setattr(Snapshots, "restore", restore)
-        real_load = Checkpoints.restore
+        real_load = Checkpoints.load
 
-        def load(self, path):
-            manifest = real_load(self, path)
+        def load(self, path, manifest):
+            real_load(self, path, manifest)
             change_counters(self._state)
-            return manifest
 
-        monkeypatch.setattr(Checkpoints, "restore", load)
+        monkeypatch.setattr(Checkpoints, "load", load)
         heal(tmp_path / "run")
         return tmp_path / "run"
 
@@ -249,17 +248,16 @@ def test_a_restart_from_unrestored_weights_takes_an_older_checkpoint(sound, tmp_
             run.step()
             if run.step_number == 37:
                 break
-    real, left = Checkpoints.restore, [1]
+    real, left = Checkpoints.load, [1]
 
-    def load(self, path):
-        manifest = real(self, path)
+    def load(self, path, manifest):
+        real(self, path, manifest)
         if left[0]:
             left[0] -= 1
             with torch.no_grad():
                 flip_weights(self._state)
-        return manifest
 
-    monkeypatch.setattr(Checkpoints, "restore", load)
+    monkeypatch.setattr(Checkpoints, "load", load)
     assert heal(home) == sound[1]
     refused, taken = restores(home)[:2]
     assert refused.source == "a0001-s00000030"

@@ -7,6 +7,7 @@ was written is measured again on the next model, paired.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,6 @@ class HubModel:
                 f"--device {device} needs a GPU that this PyTorch can use, and it sees none. Write "
                 "--device cpu."
             )
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
             model: Any = AutoModelForCausalLM.from_pretrained(
@@ -169,6 +169,9 @@ def look(
             not go together.
     """
     given = named_texts(texts)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    getLogger("huggingface_hub").setLevel(ERROR)  # what matters comes as an error of ours
     fixed = None if panel is None else FixedPanel.read(panel)  # before the weights: it is quicker
     model = HubModel(name, device=device, dtype=dtype)
     if fixed is None:

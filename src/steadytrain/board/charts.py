@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 import numpy as np
@@ -118,7 +118,8 @@ def _prepared(line: Line, *, log: bool) -> Line:
             y = np.log(y)
     good = np.isfinite(y)
     if line.band is not None:
-        return line
+        low, high = (np.log(edge) if log else edge for edge in line.band)
+        return replace(line, y=y, band=(low, high))
     x, y = decimate(np.asarray(line.x, dtype=np.float64)[good], y[good], buckets=WIDTH)
     return Line(name=line.name, x=x, y=y, colour=line.colour, faint=line.faint)
 

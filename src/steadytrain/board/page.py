@@ -86,7 +86,7 @@ WORDS = {
         "legend": "Numbers mark incidents; faint curves are branches that a rollback gave up; red "
         "ticks are updates held back or values that are not finite.",
         "no_panel": "This run has no panel.",
-        "perplexity": "perplexity",
+        "perplexity": "perplexity (log), with its 95 % interval",
         "refuted": "would be refuted by",
         "suspect": "suspect",
         "control": "control",
@@ -130,7 +130,7 @@ WORDS = {
         "speed": "每秒词元数",
         "legend": "数字标出事件；淡色曲线是回滚放弃的分支；红色短线是被拦下的更新或非有限值。",
         "no_panel": "本次训练没有固定样本。",
-        "perplexity": "困惑度",
+        "perplexity": "困惑度（对数）与 95 % 区间",
         "refuted": "可推翻它的证据",
         "suspect": "可疑序列",
         "control": "对照序列",

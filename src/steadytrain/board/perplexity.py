@@ -35,7 +35,7 @@ def panel_section(events: Sequence[Event], words: dict[str, str], lang: str) -> 
     heads = HEADS[lang]
     parts = [
         f'<p class="small">{escape("; ".join(said))}</p>',
-        chart(words["perplexity"], _curves(found)),
+        chart(words["perplexity"], _curves(found), log=True),
         _numbers(found, heads),
     ]
     if found.against is not None or found.before is not None:

@@ -44,6 +44,7 @@ from steadytrain.events.processes import (
     WorkersFinished,
     WorkersStarted,
 )
+from steadytrain.events.telling import AlertAcknowledged, AlertSent
 from steadytrain.events.training import (
     AttemptBegan,
     CheckpointFailed,
@@ -66,6 +67,8 @@ __all__ = [
     "KINDS",
     "Advice",
     "Alarm",
+    "AlertAcknowledged",
+    "AlertSent",
     "AttemptBegan",
     "BatchExamined",
     "Cause",
@@ -143,5 +146,7 @@ KINDS: tuple[type[Event], ...] = (
     Restart,
     GiveUp,
     RemedyDone,
+    AlertAcknowledged,
+    AlertSent,
 )
 """Every kind that a journal may hold. Adding one needs a golden line in tests/golden/events/."""

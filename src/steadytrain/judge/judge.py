@@ -24,6 +24,8 @@ from steadytrain.events import (
     Alarm,
     AttemptBegan,
     BatchExamined,
+    CheckpointFailed,
+    CheckpointSaved,
     Event,
     Judgment,
     OptimizerSettings,
@@ -39,6 +41,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.clocks import Clocks
 from steadytrain.judge.detectors import Score
+from steadytrain.judge.durability import account, begin_life, watch
 from steadytrain.judge.incidents import (
     alarm_of,
     alarms_of,
@@ -77,9 +80,6 @@ from steadytrain.signals import Observation, observe
 RECENT = 64
 """Steps remembered one by one: more than any onset or evidence reaches back. [steps]"""
 
-UNDER_TREATMENT = ("trying", "treating", "verifying")
-"""Phases of a case in which the panel is looked at for the case alone."""
-
 Conclusion = tuple[State, tuple[Judgment, ...]]
 
 
@@ -117,7 +117,12 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             case RunBegan():
                 return self._begin(state, event)
             case AttemptBegan():
-                return amend(state, attempt=event.attempt), ()
+                is_restart = event.cause != "rollback"
+                kept = begin_life(state.durability, event.step, is_restart=is_restart)
+                return amend(state, attempt=event.attempt, durability=kept), ()
+            case CheckpointSaved() | CheckpointFailed():
+                kept, told = account(state.durability, event)
+                return amend(state, durability=kept), told
             case StepRecord():
                 return self._step(state, event)
             case OptimizerSettings():
@@ -137,10 +142,10 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             case PersonSaid():
                 return self._hear(state, event)
             case RestoreVerified():
-                looks = state.looks
                 if event.taken:  # not as on record: what came of it shows in the panel
-                    looks = self.outlook.happen(looks, "restored", state.step)
-                return amend(state, looks=looks), restore_advice(event)
+                    looks = self.outlook.happen(state.looks, "restored", state.step)
+                    state = amend(state, looks=looks)
+                return state, restore_advice(event)
             case RunBranched():
                 at = event.step
                 looks = self.outlook.branch(state.looks)
@@ -236,12 +241,15 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         looks, wanted = self.outlook.step(
             state.looks, record, state.domains, begin=state.begin, last=state.steps
         )
-        return self._label(amend(state, looks=looks)), (*told, *judgments, *moved, *wanted)
+        kept, late = watch(state.durability, record.step)
+        state = self._label(amend(state, looks=looks, durability=kept))
+        return state, (*told, *judgments, *moved, *late, *wanted)
 
     def _look(self, state: State, record: PanelRecord) -> Conclusion:
         """What the panel says of the case, and of the run."""
-        is_treated = state.case is not None and state.case.phase in UNDER_TREATMENT
-        looks, told = self.outlook.look(state.looks, record, state.domains, is_treated=is_treated)
+        looks, told = self.outlook.look(
+            state.looks, record, state.domains, is_treated=state.is_treated
+        )
         state, judgments = self.treatment.look(amend(state, looks=looks), record)
         return state, (*told, *judgments)
 

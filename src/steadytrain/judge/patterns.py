@@ -110,7 +110,7 @@ def _leaked(now: Situation, ringing: tuple[Domain, ...]) -> Explanation | None:
         if one.trained is not None:
             excess, error = one.trained
             evidence.append(
-                f"its training loss moved by {excess:+.3f} nats only (+-{error:.3f}), its panel "
+                f"its training loss moved by {excess:+.3f} nats (+-{error:.3f}), its panel "
                 f"by {_excess(one):+.3f} against its curve"
             )
     names = _names(about)

@@ -4,6 +4,7 @@ Two rules keep it honest. A baseline belongs to a trajectory: when the model rol
 forget what came later. A case belongs to the run: it never rolls back, or the ladder would loop.
 """
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import msgspec
@@ -94,6 +95,29 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     grad_norm: float | None = None
 
 
+class Durability(msgspec.Struct, frozen=True, kw_only=True):
+    """What is remembered of the checkpoints, saved and failed.
+
+    Attributes:
+        saved: step of the newest durable checkpoint, None before the first.
+        asked: steps at which the last saves of this life began, whatever became of them.
+        failures: in a row.
+        reason: of the last failure.
+        told: age at which it was told last; None since a save succeeded. [steps]
+    """
+
+    saved: int | None = None
+    asked: tuple[int, ...] = ()
+    failures: int = 0
+    reason: str = ""
+    told: int | None = None
+
+    @property
+    def every(self) -> int | None:
+        """Steps between two saves as a rule."""
+        return max((late - early for early, late in pairwise(self.asked)), default=None)
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """The judge's memory.
 
@@ -113,6 +137,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         changed_settings: name -> (what it was, what it became) in the open case.
         plan_rolls_back: for the remedy under way, the step to return to.
         proposed: what waits for a person; candidates: the rungs that are being tried.
+        durability: of the checkpoints.
     """
 
     domains: tuple[str, ...] = ()
@@ -146,6 +171,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     proposed: Proposal | None = None
     candidates: tuple[Proposal, ...] = ()
     advised: tuple[str, ...] = ()
+    durability: Durability = Durability()
+
+    @property
+    def is_treated(self) -> bool:
+        """Whether a remedy is tried, on its way or verified: the panel is looked at for that."""
+        return self.case is not None and self.case.phase in ("trying", "treating", "verifying")
 
 
 def freeze(state: State) -> dict[str, Any]:

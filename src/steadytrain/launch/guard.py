@@ -1,7 +1,8 @@
 """Nothing outlives the supervisor: a process of its own that waits for its end and then cleans up.
 
-Run as `python guard.py MARK`; it reads its standard input until that closes, which it does however
-the supervisor dies, SIGKILL included. Then it kills every process whose environment holds the mark.
+Run as `python guard.py MARK SLOTS`; it reads its standard input until that closes, which it does
+however the supervisor dies, SIGKILL included. Then it kills every process whose environment holds
+the mark, and removes the run's folder in shared memory.
 
 A mark finds what process groups and parents do not: a child in a session of its own whose parent
 is already dead. PR_SET_PDEATHSIG would spare the grandchildren.
@@ -10,6 +11,7 @@ This file imports nothing of steadytrain, so that it starts in a few hundredths 
 """
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,11 +26,15 @@ KILL_SECONDS = 30.0
 
 
 class Guard:
-    """The supervisor's end. While a guard lives it holds `lock`, a file descriptor, open."""
+    """The supervisor's end. While a guard lives it holds `lock`, a file descriptor, open.
 
-    def __init__(self, mark: str, *, lock: int) -> None:
+    Args:
+        slots: folder of the states in shared memory.
+    """
+
+    def __init__(self, mark: str, *, lock: int, slots: str) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-P", __file__, mark],
+            [sys.executable, "-P", __file__, mark, slots],
             stdin=subprocess.PIPE,
             pass_fds=(lock,),
             start_new_session=True,  # a Ctrl-C in the terminal is for the supervisor alone
@@ -100,3 +106,4 @@ if __name__ == "__main__":
     # A rank between fork and exec does not carry the mark yet.
     time.sleep(0.1)
     kill_marked(sys.argv[1])
+    shutil.rmtree(sys.argv[2], ignore_errors=True)

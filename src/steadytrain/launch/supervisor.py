@@ -26,6 +26,7 @@ from steadytrain.launch.guard import Guard
 from steadytrain.launch.keeper import Book, Keeper
 from steadytrain.launch.silence import Limits, Silence
 from steadytrain.launch.workers import elastic_agent
+from steadytrain.slots import folder_of
 
 WRITER = "supervisor"
 
@@ -85,7 +86,8 @@ class Supervisor:
         """
         with contextlib.ExitStack() as stack:
             mark = uuid.uuid4().hex
-            guard = Guard(mark, lock=stack.enter_context(_hold(self._home)))
+            slots = str(folder_of(self._home, {**os.environ, **self._env}))
+            guard = Guard(mark, lock=stack.enter_context(_hold(self._home)), slots=slots)
             stack.callback(guard.close)
             past = journal.load(self._home, WRITER)
             own = stack.enter_context(journal.Journal(self._home, WRITER))

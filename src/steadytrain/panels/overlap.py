@@ -14,7 +14,7 @@ from steadytrain.panels.fixed import FixedPanel
 from steadytrain.ranges import Ranges, merge
 from steadytrain.text.shingles import SIZE, folded, shingles
 
-SHARE = 0.5
+SHARE = 0.4
 """A text holds text of a panel sequence when so many of its shingles stand there, or of their own,
 if the text is shorter. Source: bench/leaks.py, docs/panel.md."""
 

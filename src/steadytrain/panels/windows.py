@@ -26,7 +26,7 @@ SAMPLED = 1 << 16
 """Characters whose tokens say how long a longer document is."""
 
 ALIKE = 0.5
-"""A window is drawn before when so many of its shingles were. Source: as of `overlap.SHARE`."""
+"""A window is drawn before when so many of its shingles were. Source: guess."""
 
 SNAP = 200
 """A window begins with a line or a word, if one begins so few characters before. Source: guess."""

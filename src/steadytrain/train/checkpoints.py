@@ -12,7 +12,6 @@ without a word and syncs no folder; that is what the manifest and the renames ar
 import copy
 import errno
 import json
-import os
 import re
 import shutil
 import threading
@@ -22,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -32,10 +31,22 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 
 from steadytrain.errors import CheckpointError, SettingError
-from steadytrain.events import CheckpointFailed, CheckpointRefused, CheckpointSaved
+from steadytrain.events import CheckpointFailed, CheckpointSaved
+from steadytrain.train.crew import Crew, explain
+from steadytrain.train.hashed import HashedFiles
+from steadytrain.train.manifest import (
+    FORMAT,
+    MANIFEST,
+    encode,
+    inspect,
+    read_manifest,
+    spell,
+    sync_folder,
+    unspell,
+    write_synced,
+)
 from steadytrain.train.snapshots import Lease, Snapshot
 from steadytrain.train.state import (
-    Layout,
     TrainingState,
     digest_rng,
     is_of_guard,
@@ -43,13 +54,8 @@ from steadytrain.train.state import (
     layout,
 )
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 PARTIAL, DELETED = ".partial", ".deleted"
 NAME = re.compile(r"a(\d{4,})-s(\d{8,})")
-CHUNK_BYTES = 4 * 2**20  # hashing is as fast as memory from 1 MiB on
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ class Checkpoints:
         self._fingerprint = state.fingerprint()
         self._keep = keep
         self._clock = clock
-        self._crew = _Crew(group)
+        self._crew = Crew(group)
         self._changed = threading.Condition()
         self._jobs: deque[_Job | Path] = deque()
         self._thread: threading.Thread | None = None
@@ -167,37 +173,65 @@ class Checkpoints:
         Raises:
             CheckpointError: no manifest, or the first file that is not as it was written.
         """
-        _inspect(path, _read_manifest(path)["files"])
+        inspect(path, read_manifest(path)["files"])
 
-    def newest_valid(
-        self, allowed: Callable[[CheckpointRef], bool]
-    ) -> tuple[CheckpointRef | None, list[CheckpointRefused]]:
-        """The newest allowed checkpoint that verifies, and those that did not. This rank alone."""
-        refused = []
-        for ref in filter(allowed, self.candidates()):
-            try:
-                self.verify(ref.path)
-            except CheckpointError as error:
-                refused.append(CheckpointRefused(path=self._relative(ref.path), reason=str(error)))
-            else:
-                return ref, refused
-        return None, refused
+    def vouch(self, path: Path) -> dict[str, Any]:
+        """The manifest, after the ranks together have read and compared every byte.
+
+        Every rank, same order.
+
+        Raises:
+            CheckpointError: on all ranks, if any of them found something that is not as written.
+        """
+        self.wait()
+        manifest: dict[str, Any] = self._crew.together(lambda: self._inspect_share(path))[0]
+        return manifest
+
+    def insist_on_model(self, path: Path, manifest: Mapping[str, Any]) -> None:
+        """Refuse what is sound and of another model. Every rank comes to the same.
+
+        Raises:
+            CheckpointError: its tensors do not fit this model.
+        """
+        if manifest["fingerprint"] != self._fingerprint:
+            raise CheckpointError(
+                f"{path} is of another model (fingerprint {manifest['fingerprint'][:8]}, this "
+                f"model's is {self._fingerprint[:8]}): its tensors do not fit. Build the model "
+                "that the run began with, or choose another home."
+            )
+        saved, live = manifest["tensors"], spell(layout(self._state.tensors()))
+        for name in sorted(saved.keys() | live.keys()):
+            is_fixed = not is_of_optimizer(name) and not is_of_guard(name)
+            if is_fixed and saved.get(name) != live.get(name):
+                raise CheckpointError(
+                    f"{path} is of another model: {name} is {saved.get(name)} in it and "
+                    f"{live.get(name)} here, so it would stay unrestored. Build the model that "
+                    "the run began with, or choose another home."
+                )
 
     def restore(self, path: Path) -> dict[str, Any]:
-        """Load a checkpoint into the live tensors, in place, and return its manifest.
-
-        The ranks share the verification, and agree on it before anything is touched. Every rank,
-        same order, with another number of ranks too; a rank that the checkpoint does not know
-        keeps its random state. What the guard has learned begins anew where an older version wrote
-        the checkpoint without it, or the guard learns something of another shape now.
+        """Verify a checkpoint and load it; returns its manifest. Every rank, same order.
 
         Raises:
             CheckpointError: it does not verify, or is of another model.
         """
-        self.wait()
+        manifest = self.vouch(path)
+        self.insist_on_model(path, manifest)
+        self.load(path, manifest)
+        return manifest
+
+    def load(self, path: Path, manifest: Mapping[str, Any]) -> None:
+        """Load what was vouched for into the live tensors, in place.
+
+        Every rank, same order, with another number of ranks too; a rank that the checkpoint does
+        not know keeps its random state. What the guard has learned begins anew where an older
+        version wrote the checkpoint without it, or the guard learns something of another shape now.
+
+        Raises:
+            CheckpointError: it cannot be read after all; the live state is neither old nor new.
+        """
         _permit_one_rank()
-        manifest: dict[str, Any] = self._crew.together(lambda: self._vouch(path))[0]
-        entries = _unspell(manifest["tensors"])
+        entries = unspell(manifest["tensors"])
         moments = {name: one for name, one in entries.items() if is_of_optimizer(name)}
         if not moments:
             self._state.clear_optimizer_state()
@@ -223,19 +257,19 @@ class Checkpoints:
             )
         except CheckpointException as error:
             raise CheckpointError(
-                f"{path} verified but could not be loaded ({_explain(error)}), so the live state "
+                f"{path} verified but could not be loaded ({explain(error)}), so the live state "
                 "is neither old nor new. Restore another checkpoint before training on."
             ) from error
         self._state.load_leaves(manifest["leaves"])
         if rng:
             self._state.load_rng({name.split(".", 2)[2]: one for name, one in rng.items()})
-        return manifest
 
     def prune(
         self,
         healthy_until: int | None,
         *,
         allowed: Callable[[CheckpointRef], bool] = lambda ref: True,
+        refused: Callable[[str], bool] = lambda name: False,
     ) -> None:
         """Delete all but the newest `keep` and the newest that is known to be healthy. Rank 0.
 
@@ -245,10 +279,12 @@ class Checkpoints:
             healthy_until: checkpoints up to this step are known to be good; None if none is.
             allowed: whether a checkpoint can still be gone back to; one that cannot, because its
                 branch was abandoned, is not counted and not kept.
+            refused: whether a checkpoint was found damaged or unlike the record; it is not counted
+                either, so that it never stands for the last good one.
         """
         # One look for all: a checkpoint that is finished meanwhile must not count as surplus.
         found = _subfolders(self._folder)
-        refs = [ref for ref in _refs(found) if allowed(ref)]
+        refs = [ref for ref in _refs(found) if allowed(ref) and not refused(ref.path.name)]
         kept = {ref.path for ref in refs[: self._keep]}
         healthy = [
             ref.path for ref in refs if healthy_until is not None and ref.step <= healthy_until
@@ -306,7 +342,7 @@ class Checkpoints:
         # Everything: DCP's CheckpointException is no Exception, and a thread that dies would take
         # all later checkpoints with it.
         except BaseException as error:
-            reason = f"{_explain(error)}; training goes on without checkpoint {job.name}"
+            reason = f"{explain(error)}; training goes on without checkpoint {job.name}"
             if self._crew.rank == 0:
                 shutil.rmtree(partial, ignore_errors=True)
             return CheckpointFailed(attempt=job.attempt, step=job.step, reason=reason)
@@ -353,7 +389,7 @@ class Checkpoints:
         tensors = job.snapshot.tensors
         if self._crew.rank == 0:
             self._folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(self._folder.parent)
+            sync_folder(self._folder.parent)
             if (self._folder / job.name).exists():
                 raise FileExistsError(errno.EEXIST, "it is there already", str(job.name))
             shutil.rmtree(partial, ignore_errors=True)
@@ -362,26 +398,26 @@ class Checkpoints:
             needed = sum(one.numel() * one.itemsize for one in tensors.values())
             if needed > shutil.disk_usage(partial).free:
                 raise OSError(errno.ENOSPC, f"{needed} bytes are needed", str(self._folder))
-        entries = json.dumps(_spell(layout(tensors)))
+        entries = json.dumps(spell(layout(tensors)))
         sizes = {self._rng_name(name): one.numel() for name, one in job.snapshot.rng.items()}
         return entries, sizes, digest_rng(job.snapshot.rng)
 
     def _write_tensors(self, job: _Job, partial: Path) -> dict[str, tuple[int, str]]:
-        """This rank's tensors through DCP, synced; then size and hash of the files it wrote."""
+        """This rank's tensors through DCP, synced; size and hash of the files that it wrote."""
         assert job.snapshot is not None
         rng = {self._rng_name(name): one for name, one in job.snapshot.rng.items()}
+        writer, files = FileSystemWriter(partial), HashedFiles()
+        writer.fs = files
         state_dict_saver.save(
             {**job.snapshot.tensors, **rng},
-            storage_writer=FileSystemWriter(partial),
+            storage_writer=writer,
             process_group=self._crew.group,
             no_dist=self._crew.group is None,
         )
-        written = {}
-        for path in partial.iterdir():
-            owner = re.match(r"__(\d+)_", path.name)
-            if (int(owner[1]) if owner else 0) == self._crew.rank:
-                written[path.name] = (path.stat().st_size, _hash_file(path))
-        return written
+        for name, (size, _) in files.written.items():
+            if (partial / name).stat().st_size != size:
+                raise OSError(errno.EIO, f"{size} bytes were written to it", str(partial / name))
+        return files.written
 
     def _publish(
         self, job: _Job, partial: Path, *, rng: dict[str, int], files: dict[str, tuple[int, str]]
@@ -400,37 +436,22 @@ class Checkpoints:
             "fingerprint": self._fingerprint,
             "world": self._crew.world,
             "leaves": job.snapshot.leaves,
-            "tensors": _spell(layout(job.snapshot.tensors)),
+            "tensors": spell(layout(job.snapshot.tensors)),
             "rng": rng,
             "extra": job.extra,
             "files": {name: list(entry) for name, entry in sorted(files.items())},
         }
-        digest = xxhash.xxh3_128_hexdigest(_encode(manifest))
-        _write_synced(partial / MANIFEST, _encode({**manifest, "digest": digest}))
+        digest = xxhash.xxh3_128_hexdigest(encode(manifest))
+        write_synced(partial / MANIFEST, encode({**manifest, "digest": digest}))
         partial.rename(self._folder / job.name)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         return digest
 
-    def _vouch(self, path: Path) -> dict[str, Any]:
-        """The manifest, after this rank's share of the files was read and the model compared."""
-        manifest = _read_manifest(path)
+    def _inspect_share(self, path: Path) -> dict[str, Any]:
+        """The manifest, after this rank's share of the files was read."""
+        manifest = read_manifest(path)
         names = sorted(manifest["files"])[self._crew.rank :: self._crew.world]
-        _inspect(path, {name: manifest["files"][name] for name in names})
-        if manifest["fingerprint"] != self._fingerprint:
-            raise CheckpointError(
-                f"{path} is of another model (fingerprint {manifest['fingerprint'][:8]}, this "
-                f"model's is {self._fingerprint[:8]}): its tensors do not fit. Build the model "
-                "that the run began with, or choose another home."
-            )
-        saved, live = manifest["tensors"], _spell(layout(self._state.tensors()))
-        for name in sorted(saved.keys() | live.keys()):
-            is_fixed = not is_of_optimizer(name) and not is_of_guard(name)
-            if is_fixed and saved.get(name) != live.get(name):
-                raise CheckpointError(
-                    f"{path} is of another model: {name} is {saved.get(name)} in it and "
-                    f"{live.get(name)} here, so it would stay unrestored. Build the model that "
-                    "the run began with, or choose another home."
-                )
+        inspect(path, {name: manifest["files"][name] for name in names})
         return manifest
 
     def _rng_name(self, name: str) -> str:
@@ -438,136 +459,6 @@ class Checkpoints:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self._folder.parent).as_posix()
-
-
-class _Crew:
-    """The ranks that write or read one checkpoint together; one rank is a crew of one."""
-
-    def __init__(self, group: dist.ProcessGroup | None) -> None:
-        self.group = group
-        self.rank = dist.get_rank(group) if group is not None else 0
-        self.world = dist.get_world_size(group) if group is not None else 1
-
-    def together(self, work: Callable[[], T]) -> list[T]:
-        """Work on every rank, everyone's results to all. Every rank, same order.
-
-        Raises:
-            CheckpointError: on all ranks, if the work of any of them failed.
-        """
-        if self.group is None:
-            return [work()]
-        result: tuple[T | None, str | None]
-        try:
-            result = work(), None
-        except BaseException as error:  # else the other ranks would wait for this one
-            result = None, _explain(error)
-        box: list[Any] = [None] * self.world
-        dist.all_gather_object(box, result, group=self.group)
-        for rank, (_, failure) in enumerate(box):
-            if failure is not None:
-                raise CheckpointError(f"rank {rank}: {failure}")
-        return [outcome for outcome, _ in box]
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint, itself verified.
-
-    Raises:
-        CheckpointError: missing, damaged, or of a later format.
-    """
-    try:
-        raw = (path / MANIFEST).read_bytes()
-    except FileNotFoundError as error:
-        raise _unusable(path, f"has no {MANIFEST}, so it was never finished (torn)") from error
-    except OSError as error:
-        raise _unusable(path, f"has a {MANIFEST} that cannot be read ({error})") from error
-    try:
-        manifest: dict[str, Any] = json.loads(raw)
-        body = {key: value for key, value in manifest.items() if key != "digest"}
-        digest = xxhash.xxh3_128_hexdigest(_encode(body))
-        is_sound = raw == _encode({**body, "digest": digest})
-    except (ValueError, AttributeError):  # no JSON, no text, no object
-        is_sound = False
-    if not is_sound:
-        raise _unusable(path, f"has a damaged {MANIFEST}: its hash does not match its words")
-    if manifest["format"] > FORMAT:
-        raise CheckpointError(
-            f"{path} has format {manifest['format']}, this version reads up to {FORMAT}: it would "
-            "misread it. Restore with the version of steadytrain that wrote it."
-        )
-    return manifest
-
-
-def _inspect(path: Path, files: Mapping[str, list[Any]]) -> None:
-    """Compare files with what the manifest says; sizes first, since they cost nothing.
-
-    Raises:
-        CheckpointError: the first file that is missing, cut, damaged or unreadable.
-    """
-    name = ""
-    try:
-        for name, (size, _) in files.items():
-            found = (path / name).stat().st_size
-            if found != size:
-                raise _unusable(path, f"holds {found} of {name}'s {size} bytes (truncated)")
-        for name, (_, digest) in files.items():
-            if _hash_file(path / name) != digest:
-                raise _unusable(path, f"holds a damaged {name}: its xxh3-128 has changed")
-    except FileNotFoundError as error:
-        raise _unusable(path, f"is missing the file {name}") from error
-    except OSError as error:
-        raise _unusable(path, f"holds {name}, which cannot be read ({error})") from error
-
-
-def _unusable(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} {why}; what it would restore is not what was saved. Restore an older one: "
-        "newest_valid() walks back to it."
-    )
-
-
-def _hash_file(path: Path) -> str:
-    hasher, buffer = xxhash.xxh3_128(), memoryview(bytearray(CHUNK_BYTES))
-    with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            hasher.update(buffer[:count])
-    return hasher.hexdigest()
-
-
-def _encode(manifest: Mapping[str, Any]) -> bytes:
-    """The one spelling of a manifest; any flipped bit makes another."""
-    return json.dumps(manifest, sort_keys=True, allow_nan=False).encode()
-
-
-def _spell(entries: Layout) -> dict[str, list[Any]]:
-    return {
-        name: [list(shape), str(dtype).removeprefix("torch.")]
-        for name, (shape, dtype) in entries.items()
-    }
-
-
-def _unspell(entries: Mapping[str, list[Any]]) -> Layout:
-    return {name: (tuple(shape), getattr(torch, dtype)) for name, (shape, dtype) in entries.items()}
-
-
-def _write_synced(path: Path, body: bytes) -> None:
-    """A file that is either whole and durable under its name, or not there."""
-    draft = path.with_name(path.name + ".tmp")
-    with open(draft, "wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut; without it they may come undone."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -590,22 +481,3 @@ def _refs(folders: list[Path]) -> list[CheckpointRef]:
 def _permit_one_rank() -> None:
     """DCP warns whenever one rank saves or loads alone, which is what is meant here."""
     warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
-
-
-def _explain(error: BaseException) -> str:
-    """What went wrong, in words for the journal."""
-    if isinstance(error, CheckpointException) and error.failures:
-        error = next(iter(error.failures.values()))[0]
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({cause}). Free some space"
-    if isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return f"the folder cannot be written ({cause}). Let this user write there"
-    if isinstance(error, CheckpointError):
-        return str(error)
-    if isinstance(error, RuntimeError) and "unexpected pos" in str(error):
-        # torch's zip writer; the OSError beneath does not survive the way from another rank.
-        return f"a file could not be written to its end, as on a full disk ({error})"
-    return f"{type(error).__name__}: {error}"

@@ -1,5 +1,6 @@
 """Looks at the panel: which panel it is, which looks were made, and what is written of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 
 from steadytrain.events import PanelDrawn
 from steadytrain.panels.fixed import FOLDER
+from steadytrain.panels.overlap import Overlap
 from steadytrain.progress import Beacon
 from steadytrain.train.panel import Panel
 from steadytrain.train.ranks import Ranks
@@ -18,6 +20,9 @@ class Looks:
 
     A look that an earlier life made at the same step of the same branch is not made again.
 
+    Args:
+        overlap: finds text of the panel in training; None: nobody looks for it.
+
     Attributes:
         version: of the panel, as `PanelDrawn` counts them.
     """
@@ -26,20 +31,26 @@ class Looks:
         self,
         panel: Panel | None,
         *,
+        overlap: Overlap | None,
         home: Path,
         trajectory: Trajectory,
         model: nn.Module,
         ranks: Ranks,
         device: torch.device,
         beacon: Beacon,
+        say: Callable[[str], None],
     ) -> None:
         self._panel = panel
+        self._overlap = overlap
         self._home = home
         self._at = trajectory
         self._model = model
         self._ranks = ranks
         self._device = device
         self._beacon = beacon
+        self._say = say
+        self._trained_in: torch.dtype | None = None
+        self._has_said = False
         self.version = 1
         self._before: set[int] = set()
         self._made: set[int] = set()
@@ -90,8 +101,26 @@ class Looks:
             why=why,
         )
         self._made.add(step)
+        self._compare_types()
         if self._at.memory is not None:
             self._at.memory.tell(record)
+
+    def note_type(self, trained_in: torch.dtype) -> None:
+        """The type of the logits that training computes: a look should compute the same."""
+        if trained_in != self._trained_in:
+            self._trained_in = trained_in
+            self._compare_types()
+
+    def _compare_types(self) -> None:
+        looked_in = self._panel.looked_in if self._panel is not None else None
+        differs = None not in (looked_in, self._trained_in) and looked_in != self._trained_in
+        if differs and not self._has_said and self._ranks.rank == 0:
+            self._has_said = True
+            self._say(
+                f"the panel is looked at in {looked_in}, training computes {self._trained_in}: its "
+                "perplexity is not that of the model as it trains. Write Panel(fixed, losses=f), "
+                "where f(model, batch) computes as your loop does, autocast included"
+            )
 
     def forget_after(self, step: int) -> None:
         """After a rollback: what was seen later is of a branch that was given up."""
@@ -112,7 +141,7 @@ class Looks:
             tokenizer=fixed.tokenizer,
             path=f"{FOLDER}/{fixed.digest}.jsonl",
             origin=fixed.origin,
-            notes=(*fixed.notes, *_gaps(panel)),
+            notes=(*fixed.notes, *_gaps(panel), *_blindness(panel, self._overlap)),
             why=(panel.rebase or "") if before else "",
         )
 
@@ -128,4 +157,16 @@ def _gaps(panel: Panel) -> list[str]:
         f"The panel has no sequence of {name}, so its perplexity is not followed."
         for name, mine in lengths
         if not mine
+    ]
+
+
+def _blindness(panel: Panel, overlap: Overlap | None) -> list[str]:
+    if overlap is None:
+        return ["Training text is not read (read_texts), so text of the panel is not found in it."]
+    blind, size = len(overlap.blind), len(panel.fixed.sequences)
+    if not blind:
+        return []
+    return [
+        f"{blind} of {size} sequences have no text, or too little of their own, to be found in "
+        "training text."
     ]

@@ -1,7 +1,6 @@
 """A run's panel on one of its checkpoints, outside the run: the journal is read and not written."""
 
 import importlib
-import json
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,11 +17,11 @@ from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import PanelDrawn, PanelRecord, RunBegan
 from steadytrain.panels import FixedPanel
 from steadytrain.train.checkpoints import (
-    MANIFEST,
     CheckpointRef,
     Checkpoints,
     checkpoints_in,
 )
+from steadytrain.train.manifest import read_manifest
 from steadytrain.train.panel import Losses, Panel
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.state import TrainingState, layout
@@ -131,7 +130,7 @@ def _load(ref: CheckpointRef, model: nn.Module) -> None:
     # Names and shapes need an optimizer; its state is neither made nor loaded.
     state = TrainingState(model, torch.optim.SGD(model.parameters(), lr=0.0))
     Checkpoints(ref.path.parent, state).verify(ref.path)
-    saved = json.loads((ref.path / MANIFEST).read_bytes())["tensors"]
+    saved = read_manifest(ref.path)["tensors"]
     live = {name: one for name, one in state.tensors().items() if name.startswith("model.")}
     for name in sorted({one for one in saved if one.startswith("model.")} | live.keys()):
         here = layout({name: live[name]})[name] if name in live else None

@@ -31,7 +31,9 @@ from steadytrain.judge.judge import Conclusion, Judge
 from steadytrain.judge.state import Limits, State, freeze
 from steadytrain.replay import memory_begins, recall
 from steadytrain.standing import Standing
+from steadytrain.train.lives import Lives
 from steadytrain.train.track import Track
+from steadytrain.train.trust import Trust
 from steadytrain.wording import sentence
 
 T = TypeVar("T")
@@ -58,6 +60,8 @@ class History:
         limits: what the gate compared with at each step of the present branch.
         track: what each state of the present branch must look like.
         draws: position after each step of the present branch.
+        lives: of its processes: which states led to the same death.
+        trust: in each checkpoint.
     """
 
     begun: RunBegan | None = None
@@ -73,10 +77,14 @@ class History:
     looks: dict[int, int] = field(default_factory=dict)
     limits: dict[int, Limits] = field(default_factory=dict)
     track: Track = field(default_factory=Track)
+    lives: Lives = field(default_factory=Lives)
+    trust: Trust = field(default_factory=Trust)
     has_ended: bool = False
 
     def note(self, event: Event) -> None:
         self.track.note(event)
+        self.lives.note(event)
+        self.trust.note(event)
         match event:
             case RunBegan():
                 self.begun = event

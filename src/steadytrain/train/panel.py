@@ -47,6 +47,9 @@ class Panel:
         rebase: why this panel takes the place of the one that the run has; without a reason another
             panel is refused.
 
+    Attributes:
+        looked_in: type of the logits of the newest look, as far as it is known.
+
     Raises:
         SettingError: a batch of nothing, or a reason without words.
     """
@@ -67,7 +70,8 @@ class Panel:
         self.fixed = fixed
         self.rebase = rebase
         self._batch_size = batch_size
-        self._losses = losses or _losses
+        self._losses = losses
+        self.looked_in: torch.dtype | None = None
 
     @property
     def digest(self) -> str:
@@ -149,6 +153,17 @@ class Panel:
             why=why,
         )
 
+    def _of_logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        logits_BTV = model(batch.tokens_BT)
+        if not isinstance(logits_BTV, Tensor):
+            raise SettingError(
+                f"the model returns {type(logits_BTV).__name__}, not logits, so the panel cannot "
+                "be looked at. Write Panel(fixed, losses=f), where f(model, batch) gives the "
+                "cross-entropy of each token of batch.targets_BT, as your loop computes it."
+            )
+        self.looked_in = logits_BTV.dtype
+        return token_losses(logits_BTV, batch.targets_BT)[0]
+
     def _rows(
         self, model: nn.Module, ranks: Ranks, device: torch.device, beat: Callable[[], None]
     ) -> list[_Row]:
@@ -162,23 +177,12 @@ class Panel:
             beat()
             first = starts[min(turn + ranks.rank, len(starts) - 1)]
             batch = feed.batch(tuple(range(first, min(first + self._batch_size, size))))
-            found = _sums(self._losses(model, batch), batch)
+            found = _sums((self._losses or self._of_logits)(model, batch), batch)
             if turn + ranks.rank < len(starts):
                 parts += found
         return sorted(
             (row for part in ranks.gather(parts) for row in part), key=lambda row: row[:2]
         )
-
-
-def _losses(model: nn.Module, batch: Batch) -> Tensor:
-    logits_BTV = model(batch.tokens_BT)
-    if not isinstance(logits_BTV, Tensor):
-        raise SettingError(
-            f"the model returns {type(logits_BTV).__name__}, not logits, so the panel cannot be "
-            "looked at. Write Panel(fixed, losses=f), where f(model, batch) gives the "
-            "cross-entropy of each token of batch.targets_BT, as your loop computes it."
-        )
-    return token_losses(logits_BTV, batch.targets_BT)[0]
 
 
 def _sums(nll_BT: Tensor, batch: Batch) -> list[_Row]:

@@ -1,5 +1,7 @@
 """Reads the text of every batch before its update lands: some damage shows in no loss at all.
 
+And text of the fixed panel, which training must not see, or its perplexity tells nothing.
+
 Repeated lines, markup or the wrong language move a loss little or late; newlines alone move it up
 before it falls. On a GPU the host reads while the device computes, so it costs nothing there.
 """
@@ -7,6 +9,8 @@ before it falls. On a GPU the host reads while the device computes, so it costs 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from steadytrain.panels.overlap import Overlap
+from steadytrain.provenance import LEAKED
 from steadytrain.text import Habits, Profile, lint
 from steadytrain.text.belonging import unlike, wrong_script_together
 from steadytrain.text.verdict import CLEAN, Verdict
@@ -32,18 +36,32 @@ of the groups tried. Source: guess; 2 x 10^4 groups of the lab's clean text gave
 
 MOST_CHARACTERS = 8000
 
+COMMON_DRAWS = 2048
+"""The first draws, from which is learned what of the panel's text is boilerplate. Source:
+bench/leaks.py."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What was read of one sequence."""
+    """What was read of one sequence.
+
+    Attributes:
+        leaked: number of the panel sequence whose text it holds; None for none.
+    """
 
     draw: int
     domain: int
     verdict: Verdict
+    leaked: int | None = None
 
     @property
     def defect(self) -> str | None:
         return self.verdict.kind if self.verdict.verdict == "corrupt" else None
+
+    @property
+    def mark(self) -> str | None:
+        """What the provenance keeps of it."""
+        return self.defect or (LEAKED if self.leaked is not None else None)
 
 
 class Proofreader:
@@ -51,10 +69,14 @@ class Proofreader:
 
     Profiles of the domains, and what is usual in their text, are learned from the first draws of
     the order, wherever the run stands: a restart learns the same.
+
+    Args:
+        overlap: finds text of the panel; None: it is not looked for.
     """
 
-    def __init__(self, order: DataOrder) -> None:
+    def __init__(self, order: DataOrder, overlap: Overlap | None = None) -> None:
         self._order = order
+        self._overlap = overlap
         self._profiles: dict[str, Profile] | None = None
         self._leads: dict[str, dict[int, float]] = {}
         self._habits: dict[str, Habits] = {}
@@ -76,9 +98,12 @@ class Proofreader:
                 found = self._read_together([texts[at] for at in mine], names[domain])
                 for at in mine:
                     verdicts[at] = found or CLEAN
+        leaks: list[int | None] = [None] * len(draws)
+        if self._overlap is not None:
+            leaks = [one.sequence if one else None for one in self._overlap.find(texts)]
         return tuple(
-            Reading(draw=draw, domain=domain, verdict=verdict)
-            for draw, domain, verdict in zip(draws, domains, verdicts, strict=True)
+            Reading(draw=draw, domain=domain, verdict=verdict, leaked=leaked)
+            for draw, domain, verdict, leaked in zip(draws, domains, verdicts, leaks, strict=True)
         )
 
     def _read_together(self, texts: Sequence[str], name: str) -> Verdict | None:
@@ -96,6 +121,8 @@ class Proofreader:
         ones."""
         if self._profiles is not None:
             return self._profiles
+        if self._overlap is not None:
+            self._overlap.learn_common(map(self._order.text, range(COMMON_DRAWS)))
         names = self._order.domains
         texts: dict[str, list[str]] = {name: [] for name in names}
         sizes = dict.fromkeys(names, 0)
@@ -133,3 +160,9 @@ def count_corrupt(readings: Sequence[Reading], domains: int) -> list[int]:
     """Corrupt sequences of each domain."""
     defects = [one.domain for one in readings if one.defect]
     return [defects.count(domain) for domain in range(domains)]
+
+
+def count_leaked(readings: Sequence[Reading], domains: int) -> list[int]:
+    """Sequences of each domain that hold text of the panel."""
+    leaked = [one.domain for one in readings if one.leaked is not None]
+    return [leaked.count(domain) for domain in range(domains)]

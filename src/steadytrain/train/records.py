@@ -20,6 +20,7 @@ class Pass:
     Attributes:
         draw, draw_end: span of draws over all ranks.
         draws, domains, digests, defects: of this rank's sequences; no defects if nobody read.
+        knows_panel: whether text of the panel was looked for.
         lr, lr_planned: of the first parameter group.
         seconds: wall time since the update before.
     """
@@ -36,6 +37,7 @@ class Pass:
     lr_planned: float
     z_loss: float
     seconds: float
+    knows_panel: bool = False
 
 
 def flight(passed: Pass, reading: Reading) -> Flight:
@@ -73,6 +75,7 @@ def record(passed: Pass, reading: Reading) -> StepRecord:
         grad_norm=reading.grad_norm,
         layer_norms=reading.layer_norms,
         corrupt=reading.corrupt if passed.defects else (),
+        leaked=reading.leaked if passed.knows_panel else (),
         repeated=reading.repeated,
         logsumexp=math.sqrt(reading.z_nll / tokens) if reading.z_nll > 0 else None,
         attention_logit=reading.attention_logit,

@@ -22,6 +22,7 @@ from steadytrain.train.losses import sequence_sums, token_losses
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight
 from steadytrain.train.reruns import SAME, SAME_ON_GPU
+from steadytrain.train.soundness import unsound
 from steadytrain.train.state import TrainingState, digest_rng, local
 from steadytrain.train.track import REHEARSAL, Expected
 
@@ -151,6 +152,7 @@ class Restores:
                 a restart.
         """
         mine = _Notes()
+        mine.differences += unsound(self._state)
         self._compare_rng(expected, rng, mine)
         self._compare_draw(expected, mine)
         self._compare_optimizer(expected, mine)

@@ -33,6 +33,7 @@ from steadytrain.events import (
     RunEnded,
 )
 from steadytrain.judge.judge import Judge
+from steadytrain.panels.overlap import Overlap
 from steadytrain.progress import Beacon
 from steadytrain.provenance import Ledger
 from steadytrain.train import gradients
@@ -57,7 +58,7 @@ from steadytrain.train.losses import (
 )
 from steadytrain.train.memory import Memory, Order
 from steadytrain.train.panel import Panel
-from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt
+from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt, count_leaked
 from steadytrain.train.qkclip import QKClip
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight
@@ -192,7 +193,9 @@ class Session:
             maxima=min(self._ranks.world, MOST_MAXIMA) if watch_attention else 0,
         )
         self._probe = UpdateProbe(self._parameters)
-        proofreader = Proofreader(feed.order)
+        overlap = Overlap(self._panel.fixed) if self._panel and read_texts else None
+        self._knows_panel = overlap is not None
+        proofreader = Proofreader(feed.order, overlap)
         self._proofreader = proofreader if read_texts else None
         self._order_from = order_from
         self._branch_from = branch_from
@@ -229,12 +232,14 @@ class Session:
         )
         self._looks = Looks(
             self._panel,
+            overlap=overlap,
             home=self.home,
             trajectory=self._trajectory,
             model=model,
             ranks=self._ranks,
             device=self._device,
             beacon=self._beacon,
+            say=lambda words: self._say(words),
         )
         self._deeds = Deeds(
             self._trajectory,
@@ -301,6 +306,7 @@ class Session:
             self._memory.close()
         if self._ledger is not None:
             self._ledger.close()
+        self._trajectory.close(has_ended=self._has_ended)
         faulthandler.unregister(signal.SIGUSR2)
         self._stacks.close()
         self._beacon.close()
@@ -343,6 +349,7 @@ class Session:
 
         Returns the micro-batch's mean cross-entropy, detached, on the device. [nats/token]
         """
+        self._looks.note_type(logits_BTV.dtype)
         nll_BT, lse_BT = token_losses(logits_BTV, batch.targets_BT)
         largest_BT = largest_logits(logits_BTV) if self._z_loss().largest else None
         return self.backward_losses(nll_BT, batch, z_BT=z_losses(lse_BT), largest_BT=largest_BT)
@@ -408,6 +415,7 @@ class Session:
             self._tap.hear(self._ranks.rank, self._attention.largest(self._device))
         vector = self._tap.call(
             corrupt=count_corrupt(readings, len(self._feed.domains)),
+            leaked=count_leaked(readings, len(self._feed.domains)),
             repeated=self._trajectory.recorder.count_repeats(number, digests),
             orders=len(self._called),
             loss_limit=_to_add_up(limits.loss if limits else None, self._ranks),
@@ -443,7 +451,8 @@ class Session:
             draws=tuple(draw for batch in self._micro_batches for draw in batch.draws),
             domains=tuple(one for batch in self._micro_batches for one in batch.domains),
             digests=digests,
-            defects=tuple(one.defect for one in readings),
+            defects=tuple(one.mark for one in readings),
+            knows_panel=self._knows_panel,
             lr=self._dials.release(),
             lr_planned=planned,
             z_loss=self._dials.z_loss(settings).logsumexp,

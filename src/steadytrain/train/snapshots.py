@@ -1,4 +1,7 @@
-"""Recent states kept in host memory, for a rollback that needs no disk."""
+"""Recent states kept in host memory, for a rollback that needs no disk.
+
+Where `mapped` is given they lie in shared memory and outlive the process.
+"""
 
 import threading
 from types import TracebackType
@@ -8,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from steadytrain.errors import SettingError
+from steadytrain.errors import CheckpointError, SettingError
+from steadytrain.train.mapped import Buffers, Contents, Found, Mapped, Place, give_back
 from steadytrain.train.state import TrainingState, is_of_optimizer, layout, local
-
-Buffers = dict[str, Tensor]
 
 
 class Lease:
@@ -52,6 +54,7 @@ class Snapshot:
         step: int,
         draw: int,
         tensors: Buffers,
+        place: Place,
         leaves: dict[str, Any],
         rng: dict[str, Tensor],
         optimizer_is_empty: bool,
@@ -63,6 +66,7 @@ class Snapshot:
         self.rng = rng
         self.optimizer_is_empty = optimizer_is_empty
         self._tensors: Buffers | None = tensors
+        self._place = place
         self._arrived = arrived
         self._leases: set[Lease] = set()
         self._lock = threading.Lock()
@@ -92,13 +96,13 @@ class Snapshot:
         with self._lock:
             self._leases.discard(lease)
 
-    def _give_up(self) -> Buffers | None:
+    def _give_up(self) -> Place | None:
         """Hand the memory back; None if somebody holds a lease."""
         with self._lock:
             if self._leases:
                 return None
-            buffers, self._tensors = self._tensors, None
-            return buffers
+            self._tensors = None
+            return self._place
 
 
 class Snapshots:
@@ -107,12 +111,13 @@ class Snapshots:
     Args:
         state: where they are taken from and put back.
         keep: states held, each as large as weights and moments together.
+        mapped: slots in shared memory; three at least, if `keep` is less.
 
     Raises:
         SettingError: keep < 1.
     """
 
-    def __init__(self, state: TrainingState, *, keep: int) -> None:
+    def __init__(self, state: TrainingState, *, keep: int, mapped: Mapped | None = None) -> None:
         if keep < 1:
             raise SettingError(
                 f"keep={keep} holds no state, so every rollback would have to read the disk. "
@@ -120,8 +125,9 @@ class Snapshots:
             )
         self._state = state
         self._keep = keep
+        self._mapped = mapped
         self._held: list[Snapshot] = []
-        self._spare: list[Buffers] = []
+        self._spare: list[Place] = []
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -142,18 +148,18 @@ class Snapshots:
         return earlier[0] if earlier else None
 
     @torch.no_grad()
-    def take(self, step: int, draw: int) -> Snapshot:
+    def take(self, step: int, draw: int, *, attempt: int = 0) -> Snapshot:
         """Copy the live state; on a GPU the copy is only begun, in the current stream's order.
 
         States at or after `step` are dropped: they are of a branch that was left.
         """
         self.drop_after(step - 1)
         live = self._state.tensors()
-        buffers = self._memory()
-        for name, tensor in live.items():
-            if name not in buffers or not _fits(buffers[name], tensor):
-                buffers[name] = _host_like(tensor)
-        tensors = {name: buffers[name] for name in live}
+        leaves = self._state.leaves()
+        place = self._memory(live, leaves)
+        if place.slot is not None:
+            place.slot.break_seal()
+        tensors = {name: place.buffers[name] for name in live}
         _copy(tensors, live)
         arrived = None
         device = next((one.device for one in live.values() if one.is_cuda), None)
@@ -164,12 +170,24 @@ class Snapshots:
             step=step,
             draw=draw,
             tensors=tensors,
-            leaves=self._state.leaves(),
+            place=place,
+            leaves=leaves,
             rng=self._state.rng(),
             optimizer_is_empty=self._state.optimizer_is_empty,
             arrived=arrived,
         )
         self._held.append(snapshot)
+        if place.slot is not None and self._mapped is not None:
+            contents = Contents(
+                attempt=attempt,
+                step=step,
+                draw=draw,
+                leaves=leaves,
+                rng=snapshot.rng,
+                optimizer_is_empty=snapshot.optimizer_is_empty,
+                arrived=arrived,
+            )
+            self._mapped.seal(place, contents)
         return snapshot
 
     @torch.no_grad()
@@ -184,6 +202,77 @@ class Snapshots:
         self._state.load_leaves(snapshot.leaves)
         self._state.load_rng(snapshot.rng)
 
+    def find(self) -> tuple[list[Found], list[str]]:
+        """States that an earlier life left in shared memory, newest first; and what is refused.
+
+        Their memory is used again, the oldest first.
+        """
+        if self._mapped is None:
+            return [], []
+        found, places, refused = self._mapped.find()
+        self._spare += places
+        return found, refused
+
+    def why_not(self, found: Found) -> str | None:
+        """Why this rank cannot restore a state from shared memory; None if it can. Reads all of it.
+
+        Nothing is changed. The optimizer's state is compared when it has been made anew.
+        """
+        try:
+            found.inspect()
+        except CheckpointError as error:
+            return str(error)
+        saved, live = found.parts(), self._state.tensors()
+        for name in sorted(saved.keys() | live.keys()):
+            if is_of_optimizer(name):
+                continue
+            if name not in saved or name not in live:
+                return f"{name} is only {'here' if name in live else 'in it'}"
+            here = local(live[name].detach())
+            if (saved[name].shape, saved[name].dtype) != (here.shape, here.dtype):
+                return f"{name} is {_describe(saved[name])} in it and {_describe(here)} here"
+        groups, now = found.leaves["groups"], self._state.leaves()["groups"]
+        if len(groups) != len(now):
+            return f"it has {len(groups)} parameter groups, this optimizer has {len(now)}"
+        return None
+
+    @torch.no_grad()
+    def restore_found(self, found: Found) -> None:
+        """Put back a state from shared memory that `why_not` has nothing against.
+
+        Raises:
+            CheckpointError: the optimizer trains something else; the live state is to be restored
+                from elsewhere then.
+        """
+        saved = found.parts()
+        if found.optimizer_is_empty:
+            self._state.clear_optimizer_state()
+        self._state.make_optimizer_state(
+            {name: one for name, one in found.layout.items() if is_of_optimizer(name)}
+        )
+        live = self._state.tensors()
+        for name, part in saved.items():
+            if name not in live or local(live[name]).shape != part.shape:
+                raise CheckpointError(f"{name} in shared memory has no place in this optimizer")
+        _copy(live, saved)
+        self._state.load_leaves(found.leaves)
+        self._state.load_rng(found.rng)
+
+    def forget_found(self) -> None:
+        """What an earlier run of this home left in shared memory is not of this one."""
+        if self._mapped is not None:
+            self._mapped.forget()
+
+    def remove_others(self) -> None:
+        """What another number of ranks left in shared memory. One rank of each host."""
+        if self._mapped is not None:
+            self._mapped.remove_others()
+
+    def close(self, *, has_ended: bool) -> None:
+        """Finish sealing; if the run has ended, give shared memory back."""
+        if self._mapped is not None:
+            self._mapped.close(has_ended=has_ended)
+
     def drop_after(self, step: int) -> None:
         """Forget the states after `step`; a leased one lives until its lease ends."""
         for snapshot in [one for one in self._held if one.step > step]:
@@ -193,22 +282,53 @@ class Snapshots:
         """Forget one state."""
         self._forget(snapshot)
 
-    def _memory(self) -> Buffers:
-        """Buffers to write into: spare ones, the oldest state's, or none yet."""
+    def _memory(self, live: Buffers, leaves: dict[str, Any]) -> Place:
+        """Where to write: spare memory, the oldest state's, or new."""
         for snapshot in [one for one in self._held if not one.is_leased]:
             if len(self._held) < self._keep:
                 break
             self._forget(snapshot)
-        # Leases may have made one slot more than `keep`; the surplus is freed here.
-        buffers = self._spare.pop() if self._spare else {}
-        del self._spare[max(0, self._keep - len(self._held) - 1) :]
-        return buffers
+        place = self._slot(live, leaves) if self._mapped is not None else None
+        if place is None:
+            place = self._spare.pop() if self._spare else Place(buffers={})
+            for name, tensor in live.items():
+                if name not in place.buffers or not _fits(place.buffers[name], tensor):
+                    place.buffers[name] = _host_like(tensor)
+        # Leases may have made one more than there shall be; the surplus is freed here.
+        most = self._keep if self._mapped is None else self._mapped.most
+        while self._spare and len(self._held) + 1 + len(self._spare) > most:
+            give_back(self._spare.pop(0))
+        return place
+
+    def _slot(self, live: Buffers, leaves: dict[str, Any]) -> Place | None:
+        """A slot that was sealed longest ago, or a new one; None: it must be plain memory."""
+        mapped = self._mapped
+        assert mapped is not None
+        mapped.settle()
+        self._spare.sort(key=lambda place: place.sequence)
+        place = None
+        num_slots = len(self._held) + len(self._spare)
+        if num_slots >= mapped.most:
+            if not self._spare:
+                return None  # all are leased: this one state does not outlive the process
+            place = self._spare.pop(0)
+            if place.slot is None or not mapped.make_fit(place, live):
+                give_back(place)
+                place = None
+        if place is None and not mapped.is_closed:
+            place = mapped.place(live, leaves)
+        if mapped.is_closed:
+            self._mapped = None
+            for one in [*self._spare, *(snapshot._place for snapshot in self._held)]:
+                one.slot = None  # its memory is plain from here on
+            return None
+        return place
 
     def _forget(self, snapshot: Snapshot) -> None:
         self._held.remove(snapshot)
-        buffers = snapshot._give_up()
-        if buffers is not None:
-            self._spare.append(buffers)
+        place = snapshot._give_up()
+        if place is not None:
+            self._spare.append(place)
 
 
 def _copy(to: Buffers, source: Buffers) -> None:
@@ -229,6 +349,10 @@ def _fits(buffer: Tensor, tensor: Tensor) -> bool:
         and held.stride() == wanted.stride()
         and held.is_pinned() == wanted.is_cuda
     )
+
+
+def _describe(part: Tensor) -> str:
+    return f"{list(part.shape)} of {str(part.dtype).removeprefix('torch.')}"
 
 
 def _host_like(tensor: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ class Reading:
     Attributes:
         sums: float64 [K, 5]: nll, tokens, bytes, sequences, squares over all ranks.
         corrupt: sequences of each domain whose text is corrupt, over all ranks.
+        leaked: those that hold text of the panel.
         repeated: sequences that stood in the steps before.
         z_nll: sum of logsumexp^2 over all tokens; 0 where it is not known.
         layer_norms: gradient norm of each group of layers.
@@ -38,6 +39,7 @@ class Reading:
     step: int
     sums: np.ndarray
     corrupt: tuple[int, ...]
+    leaked: tuple[int, ...]
     repeated: int
     z_nll: float
     called: int
@@ -62,12 +64,12 @@ class Tap:
     def __init__(self, *, domains: int, device: torch.device, maxima: int = 0) -> None:
         self._domains = domains
         self._device = device
-        # The layout of the one vector that ranks add up: sums, each rank's maximum, corrupt and
-        # repeated sequences, z-loss, and three words that rank 0 alone fills.
+        # The layout of the one vector that ranks add up: sums, each rank's maximum, corrupt, leaked
+        # and repeated sequences, z-loss, and three words that rank 0 alone fills.
         self._sums = domains * NUM_SUMS
         self._maxima = maxima
         self._words = self._sums + maxima
-        self._size = self._words + domains + 5
+        self._size = self._words + 2 * domains + 5
         self._vector = torch.zeros(self._size, dtype=torch.float64, device=device)
         self._losses: list[Tensor] = []
         self._waiting: tuple[int, Tensor, Tensor, torch.cuda.Event | None] | None = None
@@ -92,13 +94,14 @@ class Tap:
         self,
         *,
         corrupt: Sequence[int],
+        leaked: Sequence[int],
         repeated: int,
         orders: int,
         loss_limit: float,
         grad_limit: float,
     ) -> Tensor:
         """Put the host's words into the vector; returns it, to be added up over the ranks."""
-        given = [*corrupt, repeated, orders, loss_limit, grad_limit]
+        given = [*corrupt, *leaked, repeated, orders, loss_limit, grad_limit]
         words = torch.tensor(given, dtype=torch.float64)
         if self._device.type == "cuda":
             words = words.pin_memory()
@@ -146,10 +149,12 @@ class Tap:
         numbers = whole.numpy()
         vector, layers = numbers[: self._size], numbers[self._size : -3]
         largest = float(vector[self._sums : self._words].max(initial=-np.inf))  # keeps a NaN
+        counted = [int(one) for one in vector[self._words : -5]]
         return Reading(
             step=step,
             sums=vector[: self._sums].reshape(self._domains, NUM_SUMS),
-            corrupt=tuple(int(one) for one in vector[self._words : -5]),
+            corrupt=tuple(counted[: self._domains]),
+            leaked=tuple(counted[self._domains :]),
             repeated=int(vector[-5]),
             z_nll=float(vector[-4]),
             called=int(vector[-3]),

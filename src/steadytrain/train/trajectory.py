@@ -1,19 +1,18 @@
-"""Where the run is, and every way back: snapshots in memory, checkpoints on disk, the branch."""
+"""Where the run is, what it keeps of its way, and how it returns."""
 
 import contextlib
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
 import msgspec
 import torch.distributed as dist
 
-from steadytrain.errors import CheckpointError, JournalError
+from steadytrain.errors import CheckpointError
 from steadytrain.events import (
-    CheckpointRefused,
     CheckpointSaved,
     Event,
     Remedy,
@@ -21,9 +20,10 @@ from steadytrain.events import (
     RunBranched,
     StepRecord,
 )
-from steadytrain.train.branches import Origin, Parent
+from steadytrain.slots import Folder, folder_of, is_wanted
 from steadytrain.train.checkpoints import CheckpointRef, Checkpoints
 from steadytrain.train.feed import Feed
+from steadytrain.train.mapped import Mapped
 from steadytrain.train.memory import Memory
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight, Recorder
@@ -31,33 +31,7 @@ from steadytrain.train.restores import Restores
 from steadytrain.train.snapshots import Snapshot, Snapshots
 from steadytrain.train.state import TrainingState, digest_rng
 from steadytrain.train.track import Expected
-
-MOST_TRIES = 3
-"""States of each sort that are restored and compared before the least unlike one is taken. Each
-costs a load and a forward pass. Source: guess."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Way:
-    """One way back.
-
-    Attributes:
-        load: restores the state; gives its step and the position in the data order.
-        refuse: is told why the state is not gone back to.
-        follower: the update after it, as this rank's recorder holds it.
-        checkpoint, attempt: its name, and the life that saved it; None for a snapshot.
-        parent: the other run that it belongs to, as rank 0 has read it; its files may vanish.
-        is_ours: whether it is of this very run.
-    """
-
-    kind: str
-    load: Callable[[], tuple[int, int]]
-    refuse: Callable[[str], None]
-    follower: Flight | None = None
-    checkpoint: str | None = None
-    attempt: int | None = None
-    parent: Parent | None = None
-    is_ours: bool = True
+from steadytrain.train.ways import Way, Ways
 
 
 class Trajectory:
@@ -89,11 +63,14 @@ class Trajectory:
         self.step = 0
         self.attempt = 0
         self.memory: Memory | None = None
-        self._branched: RunBranched | None = None
         self.recorder = Recorder()
-        self.snapshots = Snapshots(state, keep=snapshots)
+        mapped = _slots(home, state, ranks, keep=snapshots)
+        self.snapshots = Snapshots(state, keep=snapshots, mapped=mapped)
         self._checkpoints = Checkpoints(
             home / "checkpoints", state, keep=keep, group=_writers_group(ranks)
+        )
+        self._ways = Ways(
+            self.snapshots, self._checkpoints, feed, ranks, memory=lambda: self.memory
         )
         self._feed = feed
         self._ranks = ranks
@@ -103,6 +80,11 @@ class Trajectory:
 
     def begin(self, *, is_branch: bool = False) -> None:
         """Keep the state that this life begins with; of a new run on disk as well."""
+        self._ways.survivors.let_go()
+        if self.attempt == 1:
+            self.snapshots.forget_found()
+        if int(os.environ.get("LOCAL_RANK", self._ranks.rank)) == 0:
+            self.snapshots.remove_others()
         snapshot = self._take()
         if self.step == 0 or is_branch:
             self._checkpoints.save(snapshot, self.attempt, {}, blocked_seconds=0.0)
@@ -121,7 +103,7 @@ class Trajectory:
             self._checkpoints.save(snapshot, self.attempt, {}, blocked_seconds=blocked)
 
     def _take(self) -> Snapshot:
-        snapshot = self.snapshots.take(self.step, self._feed.draw)
+        snapshot = self.snapshots.take(self.step, self._feed.draw, attempt=self.attempt)
         oldest = self.snapshots.oldest
         assert oldest is not None
         self.recorder.note_rng(self.step, digest_rng(snapshot.rng), oldest=oldest.step)
@@ -140,8 +122,8 @@ class Trajectory:
         self.snapshots.drop_after(step)
         self.recorder.forget_after(step)
         with contextlib.ExitStack() as leases:
-            ways = chain(self._ways_in_memory(step, followers, leases), self._ways_on_disk(step))
-            way = self._take_first_sound(ways)
+            ways = self._ways.in_memory(step, followers, leases)
+            way = self._take_first_sound(chain(ways, self._kept(step)))
         # The updates between the state and `step` are made again, and recorded again.
         self.recorder.forget_after(self.step)
         if way is None:
@@ -152,9 +134,14 @@ class Trajectory:
         return way.kind, way.checkpoint
 
     def restore_newest(self, at_or_before: int) -> str | None:
-        """Restore the newest sound checkpoint on the present branch; its name, None without one."""
-        way = self._take_first_sound(self._ways_on_disk(at_or_before))
-        return way.checkpoint if way is not None else None
+        """Restore the newest sound state that earlier lives left on the present branch.
+
+        Returns:
+            "shared memory", or the checkpoint's name; None without one.
+        """
+        self._ways.look()
+        way = self._take_first_sound(self._kept(at_or_before, shared=True))
+        return (way.checkpoint or way.kind) if way is not None else None
 
     def branch_off(
         self, home: Path, at_or_before: int | None, *, adopt: Callable[[tuple[Remedy, ...]], None]
@@ -168,15 +155,19 @@ class Trajectory:
             CheckpointError: there is no such run or checkpoint, or it is of another model.
         """
         reason: list[str] = []
-        way = self._take_first_sound(self._ways_of_parent(home, at_or_before, adopt, reason))
-        self._branched = self._ranks.tell(self._branched)
-        if way is None or self._branched is None:
+        way = self._take_first_sound(self._ways.of_parent(home, at_or_before, adopt, reason))
+        branched: RunBranched | None = self._ranks.tell(self._ways.branched)
+        if way is None or branched is None:
             raise CheckpointError(
                 f"no checkpoint of {home} can be branched from: {self._ranks.tell(reason)[0]}."
             )
-        return self._branched
+        return branched
 
-    def _take_first_sound(self, ways: Iterator[_Way]) -> _Way | None:
+    def _kept(self, at_or_before: int, *, shared: bool = False) -> Iterator[Way]:
+        self.finish_saving()
+        yield from self._ways.kept(at_or_before, shared=shared)
+
+    def _take_first_sound(self, ways: Iterator[Way]) -> Way | None:
         """Restore the first state that is as it was recorded.
 
         If none is, the run goes on from the newest of those that differ in the fewest things. Every
@@ -185,14 +176,14 @@ class Trajectory:
         would lose work and cure nothing. To stop would leave a run dead at night that a person can
         still look at in the morning: the advice that follows is loud.
         """
-        tried: list[tuple[_Way, RestoreVerified]] = []
+        tried: list[tuple[Way, RestoreVerified]] = []
+        failure: CheckpointError | None = None
         for way in ways:
             try:
                 found = self._load_and_verify(way)
             except CheckpointError as error:
-                if way.is_ours:
-                    raise
-                way.refuse(str(error))  # deleted meanwhile, or torn: an older one is there
+                way.refuse(str(error))  # deleted meanwhile, or unreadable: an older one is there
+                failure = error if way.is_ours else failure
                 continue
             if not found.differences:
                 self._tell(found)
@@ -201,6 +192,8 @@ class Trajectory:
             self._tell(found)
             way.refuse("; ".join(found.differences))
         if not tried:
+            if failure is not None:
+                raise failure  # not step 0: what lies there may be mended
             return None
         way, found = min(tried, key=lambda one: len(one[1].differences))
         if way is not tried[-1][0]:
@@ -208,7 +201,7 @@ class Trajectory:
         self._tell(msgspec.structs.replace(found, taken=True))
         return way
 
-    def _load_and_verify(self, way: _Way) -> RestoreVerified:
+    def _load_and_verify(self, way: Way) -> RestoreVerified:
         self._load(way)
         expected: Expected | None = None
         if self.memory is not None:
@@ -222,6 +215,8 @@ class Trajectory:
         if way.attempt is not None:
             is_mine = len(expected.rng) == self._ranks.world
             rng = expected.rng[self._ranks.rank] if is_mine else None
+        if way.key is not None:
+            rng = self._ways.survivors.rng(way.key)
         return self._restores.verify(
             expected,
             attempt=self.attempt + 1,
@@ -230,114 +225,9 @@ class Trajectory:
             flight=way.follower,
         )
 
-    def _load(self, way: _Way) -> None:
+    def _load(self, way: Way) -> None:
         self.step, draw = way.load()
         self._feed.seek(draw)
-
-    def _ways_in_memory(
-        self, step: int, followers: Mapping[int, Flight], leases: contextlib.ExitStack
-    ) -> Iterator[_Way]:
-        for snapshot in self.snapshots.at_or_before(step)[:MOST_TRIES]:
-            # A refused one may still be the best there is.
-            leases.enter_context(snapshot.lease())
-            yield _Way(
-                kind="snapshot",
-                load=partial(self._load_snapshot, snapshot),
-                refuse=partial(self._refuse_snapshot, snapshot),
-                follower=followers.get(snapshot.step),
-            )
-
-    def _ways_on_disk(self, at_or_before: int) -> Iterator[_Way]:
-        self.finish_saving()
-        passed_over: set[str] = set()
-        for _ in range(MOST_TRIES):
-            ref = self._find(at_or_before, passed_over)
-            if ref is None:
-                return
-            yield _Way(
-                kind="checkpoint",
-                load=partial(self._load_checkpoint, ref),
-                refuse=partial(self._refuse_checkpoint, ref),
-                checkpoint=ref.path.name,
-                attempt=ref.attempt,
-            )
-
-    def _ways_of_parent(
-        self,
-        home: Path,
-        at_or_before: int | None,
-        adopt: Callable[[tuple[Remedy, ...]], None],
-        reason: list[str],
-    ) -> Iterator[_Way]:
-        """Its healthy checkpoints, newest first. Rank 0 alone reads its journal."""
-        parent: Parent | None = None
-        origins: list[Origin] = []
-        failure: str | None = None
-        if self.memory is not None:
-            try:
-                parent = Parent(home, domains=self._feed.domains)
-                origins = parent.origins(at_or_before)
-            except (CheckpointError, JournalError) as error:
-                failure = str(error)
-        failure, origins = self._ranks.tell((failure, origins))
-        reason.append(failure or "none is known to be healthy yet, or all were deleted")
-        for origin in origins:
-            yield _Way(
-                kind="checkpoint",
-                load=partial(self._load_origin, origin, adopt),
-                refuse=partial(self._refuse_origin, origin, reason),
-                checkpoint=origin.ref.path.name,
-                attempt=origin.ref.attempt,
-                parent=parent,
-                is_ours=False,
-            )
-
-    def _load_origin(
-        self, origin: Origin, adopt: Callable[[tuple[Remedy, ...]], None]
-    ) -> tuple[int, int]:
-        adopt(origin.branched.remedies)
-        step, draw = self._load_checkpoint(origin.ref)
-        self._branched = msgspec.structs.replace(origin.branched, draw=draw)
-        return step, draw
-
-    def _refuse_origin(self, origin: Origin, reasons: list[str], reason: str) -> None:
-        reasons[0] = reason
-        self._tell(CheckpointRefused(path=str(origin.ref.path), reason=reason))
-
-    def _find(self, at_or_before: int, passed_over: set[str]) -> CheckpointRef | None:
-        """The newest checkpoint that verifies and lies on the present branch, as rank 0 sees it.
-
-        It and those that do not verify are passed over the next time.
-        """
-        ref: CheckpointRef | None = None
-        memory = self.memory
-        if memory is not None:
-            ref, refused = self._checkpoints.newest_valid(
-                lambda one: (
-                    one.path.name not in passed_over
-                    and memory.allows(at_or_before, one.attempt, one.step)
-                )
-            )
-            for event in refused:
-                memory.tell(event)
-            passed_over.update(Path(event.path).name for event in refused)
-            passed_over.update([ref.path.name] if ref is not None else [])
-        found: CheckpointRef | None = self._ranks.tell(ref)
-        return found
-
-    def _load_snapshot(self, snapshot: Snapshot) -> tuple[int, int]:
-        self.snapshots.restore(snapshot)
-        return snapshot.step, snapshot.draw
-
-    def _load_checkpoint(self, ref: CheckpointRef) -> tuple[int, int]:
-        manifest = self._checkpoints.restore(ref.path)
-        return int(manifest["step"]), int(manifest["draw"])
-
-    def _refuse_snapshot(self, snapshot: Snapshot, reason: str) -> None:
-        self.snapshots.drop(snapshot)
-
-    def _refuse_checkpoint(self, ref: CheckpointRef, reason: str) -> None:
-        self._tell(CheckpointRefused(path=f"checkpoints/{ref.path.name}", reason=reason))
 
     def _tell(self, event: Event) -> None:
         if self.memory is not None:
@@ -366,11 +256,19 @@ class Trajectory:
             self.memory.tell(event)
             if isinstance(event, CheckpointSaved):
                 self.memory.save_state()
-                self._checkpoints.prune(self.memory.state.healthy_until, allowed=self._is_on_branch)
+                self._checkpoints.prune(
+                    self.memory.state.healthy_until,
+                    allowed=self._is_on_branch,
+                    refused=self.memory.history.trust.is_refused,
+                )
 
     def _is_on_branch(self, ref: CheckpointRef) -> bool:
         assert self.memory is not None
         return self.memory.history.is_on_branch(ref.attempt, ref.step)
+
+    def close(self, *, has_ended: bool) -> None:
+        """Leave shared memory: with all states for the next life, or with none after the end."""
+        self.snapshots.close(has_ended=has_ended)
 
     def finish_saving(self) -> None:
         """Wait until everything is on disk, and put it on record."""
@@ -381,3 +279,26 @@ class Trajectory:
 def _writers_group(ranks: Ranks) -> dist.ProcessGroup | None:
     """A group of its own for the thread that writes checkpoints, apart from the training's."""
     return dist.new_group(backend="gloo") if ranks.world > 1 else None
+
+
+def _slots(home: Path, state: TrainingState, ranks: Ranks, *, keep: int) -> Mapped | None:
+    """This rank's states in shared memory; None where they are not wanted or cannot be."""
+    if not is_wanted():
+        return None
+    try:
+        folder = Folder(
+            folder_of(home),
+            home=home,
+            rank=ranks.rank,
+            world=ranks.world,
+            fingerprint=state.fingerprint(),
+        )
+    except OSError as error:
+        print(
+            f"steadytrain: {folder_of(home)} cannot be used ({error.strerror}), so a killed "
+            "process goes back to its last checkpoint. Name a folder in STEADYTRAIN_SHM.",
+            file=sys.stderr,
+            flush=True,
+        )
+        return None
+    return Mapped(folder, keep=keep)

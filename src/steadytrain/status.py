@@ -1,0 +1,324 @@
+"""`steadytrain status RUN`: how a run is, in some lines or as JSON; `watch` shares its words."""
+
+import argparse
+import json
+import math
+import unicodedata
+from typing import Any
+
+from steadytrain import metrics, vitals
+from steadytrain.phrases import cause_words, phrase, plan_words
+from steadytrain.spans import span
+from steadytrain.vitals import State, Vitals
+
+_WORDS: dict[str, tuple[str, str]] = {
+    "no run": ("no run", "没有训练"),
+    "starting": ("starting", "正在启动"),
+    "running": ("running", "运行中"),
+    "silent": ("SILENT", "停滞"),
+    "down": ("DOWN", "已停机"),
+    "gave up": ("GAVE UP", "已放弃"),
+    "ended": ("ended", "已结束"),
+    "step": ("step", "步数"),
+    "tokens": ("tokens", "词元"),
+    "pace": ("pace", "速度"),
+    "loss": ("loss", "损失"),
+    "panel": ("panel", "固定样本"),
+    "of step": ("of step {step}", "第 {step} 步"),
+    "checkpoint": ("checkpoint", "检查点"),
+    "none yet": ("none yet", "还没有"),
+    "ago": ("{time} ago", "{time}前"),
+    "incidents": ("incidents", "事件"),
+    "processes": ("processes", "进程"),
+    "ranks": ("ranks", "各进程"),
+    "kept": ("kept", "有效"),
+    "alerts": ("alerts", "告警"),
+    "left": ("{time} left", "还需 {time}"),
+    "per step": ("{time} a step", "每步 {time}"),
+    "nothing open": ("none open, {count} so far", "当前无，累计 {count} 起"),
+    "open": ("OPEN: {id} since step {step}: {what}", "未结：{id}，自第 {step} 步：{what}"),
+    "not examined": ("not examined yet", "尚未取证"),
+    "seen by": (" (seen by {who})", "（{who} 已确认）"),
+    "proposed": ("proposed: {id}: {plan}", "提议 {id}：{plan}"),
+    "in force": ("in force: {id}: {plan}{until}", "执行中 {id}：{plan}{until}"),
+    "until": (", until step {step}", "，至第 {step} 步"),
+    "asked": ("a person is asked: {id}: {plan}", "请人决定 {id}：{plan}"),
+    "restarts": ("{restarts} restarts, {died} died, {hung} hung",
+                 "重启 {restarts} 次，退出 {died} 次，卡死 {hung} 次"),
+    "lost": ("{share:.2%} of {made:,} updates; {lost:,} made again, {skipped:,} held back",
+             "{made:,} 次更新中有效 {share:.2%}；重做 {lost:,}，拦下 {skipped:,}"),
+    "failed": ("; {count} in a row FAILED", "；连续失败 {count} 次"),
+    "unguarded": ("UNGUARDED: the judge has failed", "失去看护：判断器出错"),
+    "last line": ("last sign of movement {time} ago", "{time}前还有动静"),
+    "damaged": ("{count} damaged lines in the journal were passed over", "日志中有 {count} 行损坏，已跳过"),
+    "unknown": ("{count} lines are of a newer version", "日志中有 {count} 行来自更新的版本"),
+    "last exit": ("rank {rank}: {how}, after step {step}", "进程 {rank}：{how}，在第 {step} 步之后"),
+    "mode": ("mode {mode}, attempt {attempt}", "模式：{mode}，第 {attempt} 次生命"),
+    "gone": ("gone", "已不在"),
+}  # fmt: skip
+
+MOST_SHOWN = 8
+"""Domains, incidents or ranks of a line or a list; a terminal has no more room."""
+
+
+def word(name: str, lang: str, **values: object) -> str:
+    found = _WORDS[name][lang == "zh"]
+    return found.format(**values) if values else found
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print how the run is. 0: it runs or has ended; 1: somebody should look.
+
+    Raises:
+        JournalError: the home holds no run.
+    """
+    found = vitals.read(options.home)
+    if options.metrics:
+        print(metrics.metrics([found]), end="")
+        return 0
+    lines = shown(found, options.lang)
+    print(json.dumps(plain(found)) if options.json else "\n".join(lines))
+    return 1 if needs_somebody(found) else 0
+
+
+def needs_somebody(found: Vitals) -> bool:
+    """Whether a person should look: it does not move, is unguarded, or waits for one."""
+    bad: tuple[State, ...] = ("silent", "down", "gave up", "no run")
+    standing = found.standing
+    waits = bool(standing.proposals or standing.asks()) and not standing.has_ended
+    return found.state in bad or not found.is_judging or waits
+
+
+def shown(found: Vitals, lang: str = "en") -> list[str]:
+    """Some lines for a terminal."""
+    began = found.standing.began
+    if began is None:
+        return [f"{found.home}: {word(found.state, lang)}"]
+    rows = [f"{began.run}: {headline(found, lang)}"]
+    rows += [f"  {_padded(name, 12)}{text}" for name, text in facts(found, lang)]
+    rows += [f"  {line}" for line in concerns(found, lang)]
+    return rows
+
+
+def headline(found: Vitals, lang: str) -> str:
+    """State, step and mode."""
+    standing = found.standing
+    total = standing.began.steps if standing.began is not None else None
+    share = f" ({standing.step / total:.1%})" if total else ""
+    mode = word("mode", lang, mode=phrase(standing.mode, lang), attempt=standing.attempt)
+    name = word("step", lang)
+    return f"{word(found.state, lang)}, {name} {standing.step:,} / {total or '?'}{share}, {mode}"
+
+
+def facts(found: Vitals, lang: str) -> list[tuple[str, str]]:
+    """Names and numbers, in their order."""
+    rows = [
+        (word("pace", lang), _pace(found, lang)),
+        (word("tokens", lang), f"{found.tokens:,}"),
+        (word("loss", lang), _losses(found)),
+        (word("panel", lang), _panel(found, lang)),
+        (word("checkpoint", lang), _checkpoint(found, lang)),
+        (word("kept", lang), _kept(found, lang)),
+        (word("processes", lang), _processes(found, lang)),
+        (word("ranks", lang), _ranks(found, lang)),
+        (word("alerts", lang), _alerts(found)),
+    ]
+    return [(name, text) for name, text in rows if text]
+
+
+def concerns(found: Vitals, lang: str) -> list[str]:
+    """What somebody may have to look at, and what holds now."""
+    standing = found.standing
+    lines = []
+    if not found.is_judging:
+        lines.append(word("unguarded", lang))
+    if found.gave_up is not None:
+        lines.append(found.gave_up.why)
+    elif found.last_exit is not None and not standing.has_ended:
+        exited = found.last_exit
+        how = exited.signal or ("hung" if exited.hung else f"status {exited.code}")
+        lines.append(word("last exit", lang, rank=exited.rank, how=how, step=exited.step))
+    lines += [_incident(found, name, lang) for name in list(standing.incidents)[-MOST_SHOWN:]]
+    if not standing.incidents:
+        lines.append(
+            f"{word('incidents', lang)}: {word('nothing open', lang, count=found.num_incidents)}"
+        )
+    for proposal in standing.proposals.values():
+        plan = plan_words(proposal.plan, lang)
+        lines.append(word("proposed", lang, id=proposal.id, plan=plan))
+    for remedy in standing.asks():
+        lines.append(word("asked", lang, id=remedy.id, plan=plan_words(remedy.plan, lang)))
+    holding = [] if standing.has_ended else standing.in_force()
+    for one in holding[-MOST_SHOWN:]:
+        until = "" if one.until is None else word("until", lang, step=one.until)
+        plan = plan_words((one.action,), lang)
+        lines.append(word("in force", lang, id=one.remedy, plan=plan, until=until))
+    if found.news.num_damaged:
+        lines.append(word("damaged", lang, count=found.news.num_damaged))
+    if found.news.num_unknown:
+        lines.append(word("unknown", lang, count=found.news.num_unknown))
+    return lines
+
+
+def plain(found: Vitals) -> dict[str, Any]:
+    """All of it as plain data; what is not known is None, and so is what is not finite."""
+    standing, record = found.standing, found.record
+    began = standing.began
+    now = found.clock()
+    checkpoint = found.checkpoint
+    numbers = {
+        "loss": record.loss if record else None,
+        "grad_norm": record.grad_norm if record else None,
+        "lr": record.lr if record else None,
+        "step_seconds": found.step_seconds,
+        "tokens_per_second": found.tokens_per_second,
+        "seconds_left": found.seconds_left,
+        "kept_share": found.kept_share,
+        "silence_seconds": found.silence if began is not None else None,
+    }
+    return {
+        "run": began.run if began is not None else None,
+        "home": str(found.home),
+        "state": found.state,
+        "needs_somebody": needs_somebody(found),
+        "step": standing.step,
+        "steps": began.steps if began is not None else None,
+        "attempt": standing.attempt,
+        "mode": standing.mode,
+        "judging": found.is_judging,
+        "tokens": found.tokens,
+        **{name: _finite(value) for name, value in numbers.items()},
+        "domains": {name: _finite(one) for name, one in found.domain_losses().items()},
+        "panel_step": found.panel.step if found.panel else None,
+        "panel": {name: _finite(one) for name, one in found.panel_losses().items()},
+        "checkpoint": {
+            "step": checkpoint.step if checkpoint else None,
+            "age_seconds": now - found.checkpoint_at if found.checkpoint_at else None,
+            "failed_in_a_row": found.failed_in_a_row,
+        },
+        "updates": found.num_updates,
+        "updates_skipped": found.num_skipped,
+        "updates_lost": found.num_lost,
+        "restarts": found.num_restarts,
+        "exits": dict(found.exits),
+        "gave_up": found.gave_up.why if found.gave_up else None,
+        "incidents": found.num_incidents,
+        "open": [
+            {
+                "id": one.id,
+                "onset": one.onset,
+                "signals": list(one.signals),
+                "cause": found.causes.get(one.id),
+                "seen_by": found.acknowledged.get(one.id),
+            }
+            for one in standing.incidents.values()
+        ],
+        "proposals": list(standing.proposals),
+        "asked": [one.id for one in standing.asks()],
+        "in_force": sorted({one.remedy for one in standing.in_force()}),
+        "outcomes": dict(found.results),
+        "ranks": [
+            {"rank": one.number, "phase": one.phase, "step": one.step, "seconds": one.seconds}
+            for one in found.beats
+        ],
+        "alerts": {f"{channel} {state}": count for (channel, state), count in found.alerts.items()},
+        "damaged_lines": found.news.num_damaged,
+        "unknown_lines": found.news.num_unknown,
+    }
+
+
+def _padded(name: str, width: int) -> str:
+    """With spaces to a width on the terminal, where a Chinese character takes two places."""
+    taken = sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in name)
+    return name + " " * max(1, width - taken)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _pace(found: Vitals, lang: str) -> str:
+    parts = []
+    if found.step_seconds is not None:
+        parts.append(word("per step", lang, time=span(found.step_seconds, lang)))
+    if found.tokens_per_second is not None:
+        parts.append(f"{found.tokens_per_second:,.0f} {word('tokens', lang)}/s")
+    if found.seconds_left:
+        parts.append(word("left", lang, time=span(found.seconds_left, lang)))
+    if not found.standing.has_ended:
+        parts.append(word("last line", lang, time=span(found.silence, lang)))
+    return ", ".join(parts)
+
+
+def _losses(found: Vitals) -> str:
+    if found.record is None:
+        return ""
+    domains = list(found.domain_losses().items())
+    parts = [f"{name} {loss:.4f}" for name, loss in domains[:MOST_SHOWN]]
+    more = f" +{len(domains) - MOST_SHOWN}" if len(domains) > MOST_SHOWN else ""
+    norm = found.record.grad_norm
+    tail = f"  |g| {norm:.3g}" if norm is not None else ""
+    rate = f"  lr {found.record.lr:.3g}" if found.record.lr is not None else ""
+    return f"{found.record.loss:.4f}  {'  '.join(parts)}{more}{tail}{rate}"
+
+
+def _panel(found: Vitals, lang: str) -> str:
+    if found.panel is None:
+        return ""
+    losses = list(found.panel_losses().items())[:MOST_SHOWN]
+    parts = "  ".join(f"{name} {loss:.4f}" for name, loss in losses)
+    return f"{parts}  {word('of step', lang, step=found.panel.step)}"
+
+
+def _checkpoint(found: Vitals, lang: str) -> str:
+    failed = ""
+    if found.failed_in_a_row:
+        failed = word("failed", lang, count=found.failed_in_a_row)
+    if found.checkpoint is None or found.checkpoint_at is None:
+        return f"{word('none yet', lang)}{failed}"
+    ago = word("ago", lang, time=span(max(0.0, found.clock() - found.checkpoint_at), lang))
+    return f"{word('of step', lang, step=found.checkpoint.step)}, {ago}{failed}"
+
+
+def _kept(found: Vitals, lang: str) -> str:
+    if found.kept_share is None:
+        return ""
+    return word(
+        "lost", lang, share=found.kept_share, made=found.num_updates, lost=found.num_lost,
+        skipped=found.num_skipped,
+    )  # fmt: skip
+
+
+def _processes(found: Vitals, lang: str) -> str:
+    died, hung = found.exits["died"], found.exits["hung"]
+    if not (found.num_restarts or died or hung):
+        return ""
+    return word("restarts", lang, restarts=found.num_restarts, died=died, hung=hung)
+
+
+def _ranks(found: Vitals, lang: str) -> str:
+    parts = []
+    for one in sorted(found.beats, key=lambda one: -(one.seconds or 0.0))[:MOST_SHOWN]:
+        ago = word("gone", lang) if one.seconds is None else span(one.seconds, lang)
+        parts.append(f"{one.number} {one.phase} ({ago})")
+    more = f" +{len(found.beats) - MOST_SHOWN}" if len(found.beats) > MOST_SHOWN else ""
+    return "" if found.standing.has_ended else ", ".join(parts) + more
+
+
+def _alerts(found: Vitals) -> str:
+    return ", ".join(
+        f"{channel}: {count} {state}" for (channel, state), count in sorted(found.alerts.items())
+    )
+
+
+def _incident(found: Vitals, name: str, lang: str) -> str:
+    incident = found.standing.incidents[name]
+    diagnosis = found.standing.diagnoses.get(name)
+    if diagnosis is None:
+        what = word("not examined", lang)
+    else:
+        top = diagnosis.causes[0]
+        what = f"{cause_words(top, lang)}, {top.confidence:.0%}"
+    seen = found.acknowledged.get(name)
+    tail = word("seen by", lang, who=seen) if seen else ""
+    return word("open", lang, id=name, step=incident.onset, what=what) + tail
