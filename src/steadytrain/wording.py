@@ -12,6 +12,7 @@ from steadytrain.events import (
     Incident,
     JudgingEnded,
     Outcome,
+    PanelDrawn,
     PersonSaid,
     ProcessExited,
     Proposal,
@@ -21,15 +22,22 @@ from steadytrain.events import (
     RestoreVerified,
     RunBranched,
     RunEnded,
+    Trend,
     Trial,
     TrialDone,
     TrialWanted,
 )
 from steadytrain.phrases import cause_words, phrase, plan_words
+from steadytrain.stories import drawn_words, trend_words
 
 
 def sentence(event: Event, *, lang: str = "en", domains: tuple[str, ...] = ()) -> str | None:
     """One line about an event; None for what nobody needs to hear as it happens."""
+    match event:
+        case Trend():
+            return trend_words(event, lang=lang)
+        case PanelDrawn():
+            return drawn_words(event, domains, lang=lang)
     return _chinese(event) if lang == "zh" else _english(event)
 
 

@@ -29,6 +29,7 @@ from steadytrain.events import (
     Event,
     Judgment,
     OptimizerSettings,
+    PanelDrawn,
     PanelRecord,
     PersonSaid,
     RemedyDone,
@@ -55,6 +56,7 @@ from steadytrain.judge.incidents import (
     settings_alarms,
     text_alarms,
 )
+from steadytrain.judge.outlook import Outlook
 from steadytrain.judge.restored import restore_advice
 from steadytrain.judge.seen import (
     MIXTURE_AFTER,
@@ -85,7 +87,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Settings of the judge. All memory is in `State`.
 
     Attributes:
-        treatment: what becomes of a case.
+        treatment: what becomes of a case. outlook: how the panel is followed.
         gate_sigmas, gate_loss, gate_grad: an update is held back when its loss is beyond
             max(gate_sigmas * sigma, gate_loss * level) or its gradient norm beyond
             max(gate_sigmas * sigma, gate_grad) above the forecast.
@@ -98,6 +100,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     detector: Clocks = Clocks(steps_per_false_alarm=100_000.0)
     treatment: Treatment = Treatment()
+    outlook: Outlook = Outlook()
     gate_sigmas: float = 12.0
     gate_loss: float = 0.1
     gate_grad: float = math.log(8.0)
@@ -130,16 +133,23 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 return self.treatment.try_out(state, event)
             case RemedyDone():
                 state = self.treatment.done(state, event, self.detector)
-                return self._label(state), ()
+                looks = self.outlook.happen(state.looks, "remedy", state.step)
+                return self._label(amend(state, looks=looks)), ()
+            case PanelDrawn():
+                return amend(state, looks=self.outlook.redraw(state.looks, event)), ()
             case PanelRecord():
-                return self.treatment.look(state, event)
+                return self._look(state, event)
             case PersonSaid():
                 return self._hear(state, event)
             case RestoreVerified():
+                if event.taken:  # not as on record: what came of it shows in the panel
+                    looks = self.outlook.happen(state.looks, "restored", state.step)
+                    state = amend(state, looks=looks)
                 return state, restore_advice(event)
             case RunBranched():
                 at = event.step
-                return amend(state, begin=at, step=at, healthy_until=at), ()
+                looks = self.outlook.branch(state.looks)
+                return amend(state, begin=at, step=at, healthy_until=at, looks=looks), ()
             case _:
                 return state, ()
 
@@ -168,6 +178,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             sizes=((0, event.draws_per_step), *event.ramp),
             steps=event.steps,
             can=event.can,
+            looks=self.outlook.begin(state.looks, event),
         )
         if len(event.domains) > 1 or "domains" in state.advised:
             return begun, ()
@@ -227,8 +238,20 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         state, told = self._speed(state, record, observations, scores)
         state, judgments = self._case(state, record, alarms if opens else ())
         state, moved = self._note_mixture(state)
+        looks, wanted = self.outlook.step(
+            state.looks, record, state.domains, begin=state.begin, last=state.steps
+        )
         kept, late = watch(state.durability, record.step)
-        return self._label(amend(state, durability=kept)), (*told, *judgments, *moved, *late)
+        state = self._label(amend(state, looks=looks, durability=kept))
+        return state, (*told, *judgments, *moved, *late, *wanted)
+
+    def _look(self, state: State, record: PanelRecord) -> Conclusion:
+        """What the panel says of the case, and of the run."""
+        looks, told = self.outlook.look(
+            state.looks, record, state.domains, is_treated=state.is_treated
+        )
+        state, judgments = self.treatment.look(amend(state, looks=looks), record)
+        return state, (*told, *judgments)
 
     def _note_mixture(self, state: State) -> Conclusion:
         """Say once that the shares of the domains moved: no incident, but a reason for much."""

@@ -11,6 +11,7 @@ import msgspec
 
 from steadytrain.events import BatchExamined, PanelRecord, Proposal
 from steadytrain.judge.detectors import Detector, Window
+from steadytrain.judge.looks import Looks, rewound
 from steadytrain.judge.seen import Seen
 from steadytrain.ramps import Ramp
 
@@ -130,6 +131,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         healthy_until: checkpoints up to this step are known to be good.
         steps_lost: updates made again after rollbacks.
         panel: newest look at the panel that is known to be healthy, and `panel_now` the newest.
+        looks: what the panel did through the run, and what happened meanwhile.
         mixture_told: step at which a change of the mixture was said last.
         optimizer: settings that the run began with.
         changed_settings: name -> (what it was, what it became) in the open case.
@@ -164,11 +166,17 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     healthy_until: int = 0
     panel: PanelRecord | None = None
     panel_now: PanelRecord | None = None
+    looks: Looks = Looks()
     plan_rolls_back: int | None = None
     proposed: Proposal | None = None
     candidates: tuple[Proposal, ...] = ()
     advised: tuple[str, ...] = ()
     durability: Durability = Durability()
+
+    @property
+    def is_treated(self) -> bool:
+        """Whether a remedy is tried, on its way or verified: the panel is looked at for that."""
+        return self.case is not None and self.case.phase in ("trying", "treating", "verifying")
 
 
 def freeze(state: State) -> dict[str, Any]:
@@ -205,6 +213,7 @@ def rewind(state: State, step: int, detector: Detector) -> State:
         healthy_until=min(state.healthy_until, step),
         panel=_not_after(state.panel, step),
         panel_now=_not_after(state.panel_now, step),
+        looks=rewound(state.looks, step),
     )
 
 
