@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_analyze(commands)
     _add_replay(commands)
     _add_report(commands)
+    _add_board(commands)
     _add_lint(commands)
     _add_show(commands)
     _add_doctor(commands)
@@ -143,6 +144,31 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     report.add_argument("--out", type=Path, help="file to write (HOME/report.html)")
     report.add_argument("--lang", choices=["en", "zh"], default="en")
     report.set_defaults(action=_report)
+
+
+def _add_board(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    board = commands.add_parser(
+        "board", help="serve a live board of runs to a browser; works with no network"
+    )
+    board.add_argument("runs", nargs="*", type=Path, metavar="RUNS", help="folders of runs (runs)")
+    board.add_argument("--port", type=int, default=6460, help="0 for any free one (6460)")
+    board.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)"
+    )
+    board.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="another name under which browsers reach it, such as that of a proxy",
+    )
+    board.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="keep the token here, the same every time"
+    )
+    board.add_argument(
+        "--no-token", action="store_true", help="let every account of this machine look; nobody act"
+    )
+    board.set_defaults(action=_board)
 
 
 def _add_lint(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -293,6 +319,22 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _board(options: argparse.Namespace) -> int:
+    _need("starlette", "uvicorn", extra="board")
+    from steadytrain.board import serve
+
+    return serve.run(
+        serve.Settings(
+            roots=tuple(options.runs) or (Path("runs"),),
+            host=options.host,
+            port=options.port,
+            names=tuple(options.name),
+            token_file=options.token_file,
+            no_token=options.no_token,
+        )
+    )
+
+
 def _lint(options: argparse.Namespace) -> int:
     from steadytrain.corpora import linting
 
@@ -325,6 +367,7 @@ def _doctor(options: argparse.Namespace) -> int:
         "train, run": ("torch", "xxhash", "psutil"),
         "demo": ("torch", "xxhash", "psutil", "rich"),
         "lint: parquet, zst, token ids": ("pyarrow", "zstandard", "tokenizers"),
+        "board": ("starlette", "uvicorn"),
         "hub data sets": ("datasets",),
     }
     print(f"steadytrain {__version__}, Python {sys.version.split()[0]}")
