@@ -147,27 +147,12 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _add_board(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from steadytrain.board import options
+
     board = commands.add_parser(
         "board", help="serve a live board of runs to a browser; works with no network"
     )
-    board.add_argument("runs", nargs="*", type=Path, metavar="RUNS", help="folders of runs (runs)")
-    board.add_argument("--port", type=int, default=6460, help="0 for any free one (6460)")
-    board.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)"
-    )
-    board.add_argument(
-        "--name",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="another name under which browsers reach it, such as that of a proxy",
-    )
-    board.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="keep the token here, the same every time"
-    )
-    board.add_argument(
-        "--no-token", action="store_true", help="let every account of this machine look; nobody act"
-    )
+    options.add_arguments(board)
     board.set_defaults(action=_board)
 
 
@@ -321,18 +306,10 @@ def _report(options: argparse.Namespace) -> int:
 
 def _board(options: argparse.Namespace) -> int:
     _need("starlette", "uvicorn", extra="board")
+    from steadytrain.board import options as wishes
     from steadytrain.board import serve
 
-    return serve.run(
-        serve.Settings(
-            roots=tuple(options.runs) or (Path("runs"),),
-            host=options.host,
-            port=options.port,
-            names=tuple(options.name),
-            token_file=options.token_file,
-            no_token=options.no_token,
-        )
-    )
+    return serve.run(wishes.settings(options))
 
 
 def _lint(options: argparse.Namespace) -> int:

@@ -158,9 +158,7 @@ def compose(
                 proposal = standing.proposal(remedy)
                 return Word(verb=verb, remedy=proposal.id, incident=proposal.incident, **said)
             case "order":
-                word = Word(
-                    verb="order", plan=plan, incident=_incident(standing, incident), **said
-                )
+                word = Word(verb="order", plan=plan, incident=_incident(standing, incident), **said)
                 planned = _planned(standing, word)
                 standing.refuse_impossible(
                     planned, after=standing.step + LAG - 1, oldest=_oldest_state(home)

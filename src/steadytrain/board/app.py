@@ -33,7 +33,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from steadytrain import control, persons
-from steadytrain.board import corpus, looks, machines, passages, pictures, stories
+from steadytrain.board import cases, corpus, lane, looks, machines, passages, pictures, stories
 from steadytrain.board.door import Door, cookie_name
 from steadytrain.board.glance import glance
 from steadytrain.board.library import Library
@@ -46,6 +46,7 @@ from steadytrain.standing import look
 MOST_BODY = 64 << 10
 MOST_SERIES = 64
 LANGS = ("en", "zh")
+VERBS: tuple[control.Verb, ...] = get_args(control.Verb)
 _INLINE = re.compile(r"<script[^>]*type=\"importmap\"[^>]*>(.*?)</script>", re.S)
 
 
@@ -103,13 +104,11 @@ class Board:
         def told(one: Watched) -> dict[str, Any]:
             return {
                 "glance": glance(one),
-                "marks": stories.marks(one),
+                "marks": lane.marks(one),
                 "lines": stories.lines(one, lang),
-                "standing": stories.standing(one, lang),
+                "standing": cases.standing(one, lang),
                 "began": _began(one),
-                "bad": [
-                    {"file": bad.file, "why": bad.why} for bad in one.source.bad
-                ],
+                "bad": [{"file": bad.file, "why": bad.why} for bad in one.source.bad],
                 "may_change": self.token is not None,
             }
 
@@ -142,7 +141,7 @@ class Board:
 
         def told(one: Watched) -> dict[str, Any]:
             try:
-                return stories.incident(one, name, lang)
+                return cases.incident(one, name, lang)
             except KeyError as error:
                 raise HTTPException(404, f"this run has no incident {error}") from error
 
@@ -159,7 +158,7 @@ class Board:
             raise HTTPException(404, "no examination of that number kept its texts")
         path = event.path
         try:
-            found = await asyncio.to_thread(passages.passages, one.home, path)
+            found = await asyncio.to_thread(passages.passages, one.home, path, _lang(request))
         except JournalError as error:
             raise HTTPException(404, str(error)) from error
         return JSONResponse({"sequences": found})
@@ -206,8 +205,8 @@ class Board:
             if body.get(key) not in (None, "")
         }
         verb = body.get("verb")
-        if verb not in get_args(control.Verb):
-            raise HTTPException(400, f"a word is one of {', '.join(get_args(control.Verb))}")
+        if verb not in VERBS:
+            raise HTTPException(400, f"a word is one of {', '.join(VERBS)}")
 
         def send() -> str | None:
             word = persons.compose(one.home, look(one.home), verb=verb, **said)
@@ -285,9 +284,7 @@ def make_app(
             board.hub.close()
             library.stop()
 
-    app = Starlette(
-        routes=routes, lifespan=life, exception_handlers={HTTPException: _told_wrong}
-    )
+    app = Starlette(routes=routes, lifespan=life, exception_handlers={HTTPException: _told_wrong})
     door = Door(app, token, hosts, _script_hashes())
     board.door = door
     return door
@@ -314,7 +311,7 @@ def _window(request: Request) -> pictures.Window:
         raise HTTPException(400, f"an axis is one of {', '.join(pictures.AXES)}")
     columns = _whole(request, "columns")
     return pictures.Window(
-        axis=axis,  # type: ignore[arg-type]
+        axis=axis,
         first=_number(request, "first"),
         last=_number(request, "last"),
         columns=min(pictures.MOST_COLUMNS, max(2, columns if columns is not None else 800)),

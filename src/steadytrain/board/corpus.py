@@ -129,9 +129,7 @@ def _sources(one: Watched, lang: str) -> list[dict[str, Any]]:
     """Files in which examinations found corrupt sequences, the worst first."""
     counts: Counter[str] = Counter()
     seen: dict[str, dict[str, Any]] = {}
-    for noted in one.of(BatchExamined):
-        event = noted.event
-        assert isinstance(event, BatchExamined)
+    for _, event in one.of(BatchExamined):
         for name, count in event.sources:
             counts[name] += count
             seen[name] = {"incident": event.incident, "defect": phrase(event.defect or "", lang)}
@@ -144,9 +142,7 @@ def _sources(one: Watched, lang: str) -> list[dict[str, Any]]:
 def _left_out(one: Watched, lang: str) -> list[dict[str, Any]]:
     done = one.standing.done
     found = []
-    for noted in one.of(Remedy):
-        event = noted.event
-        assert isinstance(event, Remedy)
+    for _, event in one.of(Remedy):
         for action in event.plan:
             if isinstance(action, SkipDraws):
                 found.append(
@@ -188,7 +184,11 @@ def _lint(folder: Path, root: Path, lang: str) -> dict[str, Any] | None:
         return None
     tally = progress.tally
     worst = sorted(
-        ((corrupt, documents, file) for file, (documents, corrupt) in tally.files.items() if corrupt),
+        (
+            (corrupt, documents, file)
+            for file, (documents, corrupt) in tally.files.items()
+            if corrupt
+        ),
         reverse=True,
     )[:MOST_SOURCES]
     return {

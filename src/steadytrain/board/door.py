@@ -16,7 +16,7 @@ import ipaddress
 import os
 import secrets
 import stat
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,9 @@ HEADER = "x-steadytrain"
 OPEN_PATHS = ("/static/", "/vendor/")
 ENTER = "/api/enter"
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-LONGEST_TRIES = 20
-"""Wrong tokens before the answer is late. Source: guess."""
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -63,7 +61,7 @@ class Door:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
 
-        async def send_guarded(message: dict[str, Any]) -> None:
+        async def send_guarded(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 self._guard(MutableHeaders(scope=message), scope["path"])
             await send(message)
@@ -169,7 +167,9 @@ def kept_token(path: Path) -> str:
             f"{path} cannot be read or made ({error}), so there is no token. Name another file."
         ) from error
     if len(token) < 16:
-        raise SettingError(f"{path} holds fewer than 16 characters, which can be guessed. Delete it.")
+        raise SettingError(
+            f"{path} holds fewer than 16 characters, which can be guessed. Delete it."
+        )
     return token
 
 

@@ -17,7 +17,6 @@ from steadytrain.events import (
     Outcome,
     Restart,
     RestoreVerified,
-    RunEnded,
     WorkersFinished,
 )
 from steadytrain.phrases import cause_words
@@ -44,8 +43,8 @@ def glance(one: Watched) -> dict[str, Any]:
 def _glance(one: Watched) -> dict[str, Any]:
     standing, track, began = one.standing, one.track, one.began
     open_now = list(standing.incidents.values())
-    opened = [event for event in one.of(Incident) if _incident(event.event).change == "opened"]
-    outcomes = {o.event.incident: o.event.result for o in one.of(Outcome)}  # type: ignore[attr-defined]
+    opened = [event for _, event in one.of(Incident) if event.change == "opened"]
+    outcomes = {event.incident: event.result for _, event in one.of(Outcome)}
     seconds = track.number("seconds")[-RECENT:]
     seconds = seconds[np.isfinite(seconds)]
     usual = float(np.median(seconds)) if seconds.size else None
@@ -82,13 +81,11 @@ def _glance(one: Watched) -> dict[str, Any]:
         "incidents": len(opened),
         "cured": sum(result == "cured" for result in outcomes.values()),
         "waits": len(standing.proposals) + len(standing.asks()),
-        "restarts": sum(1 for _ in one.of(Restart)),
-        "rollbacks": sum(
-            1 for event in one.of(AttemptBegan) if event.event.cause == "rollback"  # type: ignore[attr-defined]
-        ),
+        "restarts": len(list(one.of(Restart))),
+        "rollbacks": sum(event.cause == "rollback" for _, event in one.of(AttemptBegan)),
         "checkpoint": _checkpoint(one),
         "spark": _spark(one),
-        "spark_flags": [_incident(event.event).onset for event in opened][-40:],
+        "spark_flags": [event.onset for event in opened][-40:],
     }
 
 
@@ -103,10 +100,9 @@ def account(one: Watched) -> dict[str, float] | None:
         return None
     wall = max(1e-9, one.last_at - one.first_at)
     productive = min(wall, float(one.track.number("productive")[-1]))
-    saved = [event.event for event in one.of(CheckpointSaved)]
-    checkpoints = sum(event.blocked_seconds for event in saved)  # type: ignore[attr-defined]
+    blocked = sum(event.blocked_seconds for _, event in one.of(CheckpointSaved))
     redone = min(one.track.seconds_redone, wall - productive)
-    checkpoints = min(checkpoints, wall - productive - redone)
+    checkpoints = min(blocked, wall - productive - redone)
     return {
         "wall": wall,
         "productive": productive,
@@ -126,19 +122,15 @@ def _state(one: Watched) -> str:
         return "empty"
     if standing.has_ended:
         return "ended"
-    last = max(one.of(GiveUp, Restart, WorkersFinished), key=lambda noted: noted.at, default=None)
-    if last is not None and isinstance(last.event, GiveUp) and last.at >= one.last_at - 60.0:
+    words = [noted for noted, _ in one.of(GiveUp, Restart, WorkersFinished)]
+    last = max(words, key=lambda noted: noted.at, default=None)
+    if last is not None and isinstance(last.event, GiveUp):
         return "gave up"
     if any(True for _ in one.of(JudgingEnded)):
         return "unguarded"
     if standing.proposals or standing.asks():
         return "waiting"
     return "incident" if standing.incidents else "training"
-
-
-def _incident(event: object) -> Incident:
-    assert isinstance(event, Incident)
-    return event
 
 
 def _open(one: Watched, name: str) -> dict[str, Any]:
@@ -151,25 +143,26 @@ def _open(one: Watched, name: str) -> dict[str, Any]:
 
 def _checkpoint(one: Watched) -> dict[str, Any] | None:
     """The newest durable one, failures since, and when a restored state was last verified."""
-    saved = failed = verified = None
-    num_failed = 0
-    for noted in one.of(CheckpointSaved, CheckpointFailed, RestoreVerified, RunEnded):
-        match noted.event:
+    saved: tuple[int, float] | None = None
+    verified: tuple[int, float, str] | None = None
+    failed = 0
+    for noted, event in one.of(CheckpointSaved, CheckpointFailed, RestoreVerified):
+        match event:
             case CheckpointSaved():
-                saved, num_failed = noted, 0
+                saved, failed = (event.step, noted.at), 0
             case CheckpointFailed():
-                failed, num_failed = noted, num_failed + 1
+                failed += 1
             case RestoreVerified(differences=()):
-                verified = noted
-    if saved is None and failed is None:
+                verified = (event.step, noted.at, event.source)
+    if saved is None and not failed:
         return None
     return {
-        "step": saved.event.step if saved is not None else None,  # type: ignore[attr-defined]
-        "at": saved.at if saved is not None else None,
-        "failed": num_failed,
-        "verified_step": verified.event.step if verified is not None else None,  # type: ignore[attr-defined]
-        "verified_at": verified.at if verified is not None else None,
-        "verified_source": verified.event.source if verified is not None else None,  # type: ignore[attr-defined]
+        "step": saved[0] if saved else None,
+        "at": saved[1] if saved else None,
+        "failed": failed,
+        "verified_step": verified[0] if verified else None,
+        "verified_at": verified[1] if verified else None,
+        "verified_source": verified[2] if verified else None,
     }
 
 

@@ -133,8 +133,7 @@ class Library:
         due = [
             one
             for one in found
-            if one.is_read
-            and (one in open_now or now - one.looked_at > _patience(one))
+            if one.is_read and (one in open_now or now - one.looked_at > _patience(one))
         ]
         newest = sorted(waiting, key=_changed, reverse=True)[:1]
         return due + newest

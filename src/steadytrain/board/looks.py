@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from steadytrain.board.stories import Places
+from steadytrain.board.lane import Places
 from steadytrain.board.watched import Watched
 from steadytrain.events import AttemptBegan, PanelDrawn, PanelRecord, Trend
 from steadytrain.phrases import phrase

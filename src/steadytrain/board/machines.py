@@ -27,8 +27,6 @@ from steadytrain.events import (
 )
 
 MOST_STACK_BYTES = 64 << 10
-SLOW_SHARE = 0.2
-"""The slowest steps whose places are told."""
 
 
 def machines(one: Watched, lang: str) -> dict[str, Any]:
@@ -51,14 +49,14 @@ def machines(one: Watched, lang: str) -> dict[str, Any]:
         "stacks": stacks(one.home),
         "speed": _speed(one),
         "unlike_ranks": sorted(
-            {r for n in one.of(BatchExamined) for r in n.event.unlike_ranks}  # type: ignore[attr-defined]
+            {rank for _, event in one.of(BatchExamined) for rank in event.unlike_ranks}
         ),
     }  # fmt: skip
 
 
 def stacks(home: Path) -> list[dict[str, Any]]:
     """What the processes wrote of their stacks when they hung, newest first."""
-    found = []
+    found: list[dict[str, Any]] = []
     folder = Path(home) / "stacks"
     for path in folder.glob("*.txt") if folder.is_dir() else ():
         try:
@@ -77,16 +75,16 @@ def stacks(home: Path) -> list[dict[str, Any]]:
                     "more": max(0, state.st_size - len(body)),
                 }
             )
-    return sorted(found, key=lambda told: -told["at"])[:40]
+    return sorted(found, key=lambda told: float(told["at"]), reverse=True)[:40]
 
 
 def _ranks(one: Watched) -> list[dict[str, Any]]:
     """Each rank as its progress board and the supervisor last said; boards of this host alone."""
     world = one.began.world if one.began is not None else 1
-    exits: dict[int, Any] = {}
-    for noted in one.of(ProcessExited):
-        exits[noted.event.rank] = noted  # type: ignore[attr-defined]
-    started = max((n.at for n in one.of(WorkersStarted)), default=0.0)
+    exits: dict[int, list[float]] = {}
+    for noted, gone in one.of(ProcessExited):
+        exits.setdefault(gone.rank, []).append(noted.at)
+    started = max((noted.at for noted, _ in one.of(WorkersStarted)), default=0.0)
     boards = {
         int(path.stem.removeprefix("rank")): path
         for path in (one.home / progress.FOLDER).glob("rank*.board")
@@ -98,7 +96,7 @@ def _ranks(one: Watched) -> list[dict[str, Any]]:
         heard = one.source.heartbeats.get(rank)
         event = heard.event if heard is not None else None
         ago = _seconds_since(beat, boards.get(rank))
-        left = exits.get(rank)
+        left = exits.get(rank, [])
         found.append(
             {
                 "rank": rank,
@@ -109,8 +107,8 @@ def _ranks(one: Watched) -> list[dict[str, Any]]:
                 "silent": ago,
                 "heard_at": heard.at if heard is not None else None,
                 "heard_silent": event.silent_seconds if isinstance(event, Heartbeat) else None,
-                "exits": sum(1 for n in one.of(ProcessExited) if n.event.rank == rank),  # type: ignore[attr-defined]
-                "died": left is not None and left.at > started,
+                "exits": len(left),
+                "died": bool(left) and left[-1] > started,
             }
         )
     return found
@@ -126,18 +124,21 @@ def _seconds_since(beat: progress.Beat | None, path: Path | None) -> float | Non
     except OSError:
         return None
     # A clock of another host has another beginning: the file's own time tells.
-    return ago if 0 <= ago and ago < written + 3600 else None
+    return ago if ago >= 0 and ago < written + 3600 else None
 
 
 def _generations(one: Watched) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for noted in sorted(one.of(WorkersStarted, ProcessExited, Restart), key=lambda n: n.at):
+    kinds = (WorkersStarted, WorkersFinished, ProcessExited)
+    for noted in sorted((noted for noted, _ in one.of(*kinds)), key=lambda noted: noted.at):
         match noted.event:
             case WorkersStarted():
                 found.append(
                     {"number": noted.event.generation, "at": noted.at, "until": None, "causes": [],
-                     "ranks": len(noted.event.pids), "step": noted.event.step}
+                     "ranks": len(noted.event.pids), "step": noted.event.step, "is_finished": False}
                 )  # fmt: skip
+            case WorkersFinished() if found:
+                found[-1]["until"], found[-1]["is_finished"] = noted.at, True
             case ProcessExited() if found:
                 event = noted.event
                 how = "hung" if event.hung else event.signal or f"status {event.code}"
@@ -149,16 +150,15 @@ def _generations(one: Watched) -> list[dict[str, Any]]:
 
 
 def _checkpoints(one: Watched) -> dict[str, Any]:
-    saved = [n.event for n in one.of(CheckpointSaved)]
-    assert all(isinstance(event, CheckpointSaved) for event in saved)
+    saved = [event for _, event in one.of(CheckpointSaved)]
     return {
         "saved": len(saved),
-        "failed": sum(1 for _ in one.of(CheckpointFailed)),
-        "refused": sum(1 for _ in one.of(CheckpointRefused)),
-        "seconds": _median([event.seconds for event in saved]),  # type: ignore[attr-defined]
-        "blocked": _median([event.blocked_seconds for event in saved]),  # type: ignore[attr-defined]
-        "bytes": saved[-1].bytes if saved else None,  # type: ignore[attr-defined]
-        "newest": saved[-1].path if saved else None,  # type: ignore[attr-defined]
+        "failed": len(list(one.of(CheckpointFailed))),
+        "refused": len(list(one.of(CheckpointRefused))),
+        "seconds": _median([event.seconds for event in saved]),
+        "blocked": _median([event.blocked_seconds for event in saved]),
+        "bytes": saved[-1].bytes if saved else None,
+        "newest": saved[-1].path if saved else None,
     }
 
 

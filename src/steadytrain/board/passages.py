@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steadytrain.errors import JournalError
+from steadytrain.phrases import phrase
 from steadytrain.text import lint
 
 MOST_BYTES = 8 << 20
@@ -16,7 +17,7 @@ MOST_CHARACTERS = 4_000
 """Of one sequence; the file has all of it."""
 
 
-def passages(home: Path, path: str) -> list[dict[str, Any]]:
+def passages(home: Path, path: str, lang: str) -> list[dict[str, Any]]:
     """The sequences of an examination.
 
     Args:
@@ -28,13 +29,11 @@ def passages(home: Path, path: str) -> list[dict[str, Any]]:
     file = inside(home, path)
     try:
         if file.stat().st_size > MOST_BYTES:
-            raise JournalError(
-                f"{path} has more than {MOST_BYTES} bytes; read it where it lies."
-            )
+            raise JournalError(f"{path} has more than {MOST_BYTES} bytes; read it where it lies.")
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise JournalError(f"{path} cannot be read: {error}. The journal names it.") from error
-    return [_passage(one) for one in found if isinstance(one, dict)]
+    return [_passage(one, lang) for one in found if isinstance(one, dict)]
 
 
 def inside(home: Path, path: str) -> Path:
@@ -50,7 +49,7 @@ def inside(home: Path, path: str) -> Path:
     return file
 
 
-def _passage(one: dict[str, Any]) -> dict[str, Any]:
+def _passage(one: dict[str, Any], lang: str) -> dict[str, Any]:
     text = str(one.get("text", ""))
     shown = text[:MOST_CHARACTERS]
     domain = str(one.get("domain", ""))
@@ -65,7 +64,7 @@ def _passage(one: dict[str, Any]) -> dict[str, Any]:
         "loss": _finite(one.get("loss")),
         "z": _finite(one.get("z")),
         "verdict": str(one.get("verdict", "")),
-        "defect": one.get("defect"),
+        "defect": phrase(str(one["defect"]), lang) if one.get("defect") else None,
         "evidence": str(one.get("evidence", "")),
         "role": str(one.get("role", "")),
         "pieces": pieces(shown, spans),

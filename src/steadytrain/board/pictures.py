@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from steadytrain.board.pyramid import BLOCK, Floats, smooth
+from steadytrain.board.pyramid import BLOCK, Floats, Singles, smooth
 from steadytrain.board.track import PLAIN, Branch, Track
 
 Axis = Literal["step", "tokens", "time"]
@@ -22,7 +22,7 @@ AXES: tuple[Axis, ...] = get_args(Axis)
 _NUMBER: dict[Axis, str] = {"step": "step", "tokens": "tokens", "time": "at"}
 
 MOST_COLUMNS = 4_000
-SMOOTHED_ROWS = 1 << 16
+SMOOTHED_ROWS = 1 << 15
 """More rows than this are smoothed by their blocks' means, which a picture cannot tell apart."""
 
 WARM_UP = 5
@@ -82,9 +82,7 @@ def picture(track: Track, series: Sequence[str], window: Window) -> bytes:
             smoothed = np.repeat(smoothed, 2, axis=1)
         arrays.append(smoothed.astype("<f4"))
     marks = _marks(track, picked, x, begin, end)
-    branches = [
-        one for one in track.branches if _overlaps(_along(one, window.axis), window)
-    ]
+    branches = [one for one in track.branches if _overlaps(_along(one, window.axis), window)]
     shown = branches[-MOST_BRANCHES:]
     for branch in shown:
         arrays += _branch_arrays(branch, picked, window)
@@ -108,7 +106,6 @@ def heat(track: Track, window: Window) -> bytes:
     strange = track.strangeness()
     x = track.number(_NUMBER[window.axis])
     begin, end = _rows(x, window)
-    end = min(end, strange.rows)
     if end <= begin:
         return packed({"rows": ["loss", *track.domains], "stride": 1}, [])
     stride = max(1, -(-(end - begin) // max(1, window.columns)))
@@ -117,8 +114,20 @@ def heat(track: Track, window: Window) -> bytes:
     found = strange.extremes(begin, end, stride=stride)
     farthest = np.where(-found.lowest > found.highest, found.lowest, found.highest)
     places = np.clip(np.append(found.starts, found.starts[-1] + found.stride), 0, track.rows - 1)
+    edges = x[places].astype("<f8")
+    for branch in track.branches[-MOST_BRANCHES:]:
+        _add_farthest(farthest, edges, _along(branch, window.axis), branch.strange)
     header = {"rows": ["loss", *track.domains], "stride": found.stride}
-    return packed(header, [x[places].astype("<f8"), farthest.astype("<f4")])
+    return packed(header, [edges, farthest.astype("<f4")])
+
+
+def _add_farthest(cells_SP: Singles, edges: Floats, x: Floats, values_SM: Singles) -> None:
+    """Let a branch that was given up be seen where it went: what was bad is seldom kept."""
+    cell = np.searchsorted(edges, x, side="right") - 1
+    for at in np.unique(cell[(cell >= 0) & (cell < cells_SP.shape[1])]):
+        part = values_SM[:, cell == at]
+        far = np.take_along_axis(part, np.abs(part).argmax(1)[:, None], axis=1)[:, 0]
+        cells_SP[:, at] = np.where(np.abs(far) > np.abs(cells_SP[:, at]), far, cells_SP[:, at])
 
 
 def shares(track: Track, window: Window) -> bytes:

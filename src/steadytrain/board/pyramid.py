@@ -8,6 +8,7 @@ Shapes: S series, N rows, K blocks, P columns of a picture.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +168,7 @@ class Pyramid:
         self._blocks = stop
 
 
-def grown(array: NDArray, end: int) -> NDArray:
+def grown(array: NDArray[Any], end: int) -> NDArray[Any]:
     """The same array, or one with twice the room along its last axis, or more."""
     room = array.shape[-1]
     if end <= room:
@@ -177,7 +178,7 @@ def grown(array: NDArray, end: int) -> NDArray:
     return larger
 
 
-def smooth(values_SN: NDArray, span: float) -> Floats:
+def smooth(values_SN: NDArray[Any], span: float) -> Floats:
     """Exponential moving average; absent and non-finite values are passed over.
 
     y_t = sum over i of (1 - a)^i x_(t-i) / sum over i of (1 - a)^i, with a = 2 / (span + 1): both
@@ -193,7 +194,7 @@ def smooth(values_SN: NDArray, span: float) -> Floats:
         return np.where(below > 1e-12, above / below, np.nan)
 
 
-def _decaying_sums(values_SN: NDArray, keep: float) -> Floats:
+def _decaying_sums(values_SN: NDArray[Any], keep: float) -> Floats:
     """y_t = x_t + keep * y_(t-1), some stretch at a time: 16 decays lose no digit of a double."""
     series, rows = values_SN.shape
     found = np.empty((series, rows))
@@ -234,7 +235,7 @@ def _of_rows(part_SN: Singles, first: int, stride: int) -> Extremes:
     )
 
 
-def _taken(values: Singles, series: NDArray[np.int64], places: NDArray) -> Singles:
+def _taken(values: Singles, series: NDArray[np.int64], places: NDArray[Any]) -> Singles:
     """Values at places; NaN for place -1."""
     return np.where(places >= 0, values[series[:, None], places], np.float32(np.nan))
 

@@ -3,26 +3,13 @@
 import getpass
 import socket
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 import uvicorn
 
 from steadytrain.board import door
 from steadytrain.board.app import make_app
+from steadytrain.board.options import Settings
 from steadytrain.errors import SettingError
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
-    """What the command was asked for; `names` under which browsers reach it beside the host's."""
-
-    roots: tuple[Path, ...]
-    host: str = "127.0.0.1"
-    port: int = 6460
-    names: tuple[str, ...] = ()
-    token_file: Path | None = None
-    no_token: bool = False
 
 
 def run(options: Settings) -> int:

@@ -72,7 +72,7 @@ class Hub:
                     return
                 reader.changed.clear()
                 told, place = await asyncio.to_thread(_news, one, place, lang)
-                if told is not None:
+                if told is not None and place is not None:
                     yield _message("news", told, ".".join(map(str, place)))
                     await asyncio.sleep(APART_SECONDS)
                 async for _ in _until(reader):

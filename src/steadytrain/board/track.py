@@ -19,6 +19,9 @@ PLAIN = ("loss", "grad_norm", "update", "lr", "lr_planned", "tokens/s")
 BASELINE = 2 * BLOCK
 """Steps that say what is usual for the next. Source: the window of OLMo-core's skip of spikes."""
 
+LEAST = BLOCK // 2
+"""Values without which nothing is usual. Source: as `Band`, half a window."""
+
 MAD_TO_SIGMA = 1.4826
 RECENT = 200
 """Steps that say how long one takes. Source: guess."""
@@ -54,6 +57,7 @@ class Branch:
     at: Floats
     tokens: Floats
     values: Singles
+    strange: Singles
 
 
 @dataclass(slots=True)
@@ -77,7 +81,6 @@ class Track:
     _strange: Pyramid = field(init=False)
     _numbers: Floats = field(init=False)
     _sums: Floats = field(init=False)
-    _strange_rows: int = 0
 
     def __post_init__(self) -> None:
         self._make()
@@ -93,8 +96,8 @@ class Track:
         return (*PLAIN, *(f"loss:{name}" for name in self.domains))
 
     def number(self, name: str) -> Floats:
-        """One of step, at, seconds, committed, corrupt, repeated; or, up to each row on this branch,
-        tokens and productive seconds."""
+        """One of step, at, seconds, committed, corrupt, repeated; or tokens, productive (seconds):
+        sums up to each row on this branch."""
         found: Floats = self._numbers[_NUMBERS.index(name), : self.rows]
         return found
 
@@ -164,6 +167,7 @@ class Track:
                 at=self.number("at")[keep:].copy(),
                 tokens=self.number("tokens")[keep:].copy(),
                 values=self._pyramid.values(keep).copy(),
+                strange=self._strange_rows(keep, self.rows).astype(np.float32),
             )
         )
         self._pyramid.cut(keep)
@@ -176,18 +180,26 @@ class Track:
         """How far each loss lies from those of the two blocks before its own, in robust sigmas.
 
         (value - median) / (1.4826 * MAD); rows of the total first, then one for each domain.
-        Whole blocks of steps alone; 0 where nothing is known yet.
+        0 where nothing is known yet.
         """
-        done, end = self._strange.rows, self.rows // BLOCK * BLOCK
-        if end <= done:
+        if self._strange.rows == self.rows:
             return self._strange
-        picked = [0, *range(len(PLAIN), len(self.names))]
-        known_SN = self._pyramid.values(max(0, done - BASELINE), end)[picked].astype(np.float64)
-        for first in range(done, end, BLOCK * 256):
-            stop = min(end, first + BLOCK * 256)
-            base = max(0, done - BASELINE)
-            self._strange.append(_strange(known_SN, first - base, stop - base))
+        self._strange.cut(self._strange.rows // BLOCK * BLOCK)  # the last block was not whole
+        while self._strange.rows < self.rows:
+            first = self._strange.rows
+            stop = min(self.rows, first + BLOCK * 256)
+            self._strange.append(self._strange_rows(first, stop))
         return self._strange
+
+    def _strange_rows(self, first: int, stop: int) -> Floats:
+        """The same of the rows [first, stop); baselines end where a block of `first` begins."""
+        picked = [0, *range(len(PLAIN), len(self.names))]
+        begin = max(0, first - BASELINE)
+        known_SN = self._pyramid.values(begin, stop)[picked].astype(np.float64)
+        short = max(0, BASELINE - first)
+        room = -(stop - first) % BLOCK
+        known_SN = np.pad(known_SN, ((0, 0), (short, room)), constant_values=np.nan)
+        return _strange(known_SN, stop - first + room)[:, : stop - first]
 
     def _productive(self, steps: Sequence[Step], seconds: Floats) -> Floats:
         """Seconds of committed updates up to each row. What takes longer than twice the usual time
@@ -228,28 +240,23 @@ def _padded(rows: list[tuple[float, ...]], width: int) -> Floats:
     return np.array(rows, dtype=np.float64).reshape(len(rows), width)
 
 
-def _strange(known_SN: Floats, first: int, stop: int) -> Floats:
-    """Distances of the rows [first, stop), whole blocks, from the BASELINE rows before each."""
+def _strange(known_SN: Floats, rows: int) -> Floats:
+    """Distances of the last `rows`, whole blocks, from the BASELINE rows before each block."""
     series = known_SN.shape[0]
-    blocks = (stop - first) // BLOCK
-    found = np.zeros((series, blocks, BLOCK))
-    starts = first + np.arange(blocks) * BLOCK
-    enough = starts >= BASELINE
-    if enough.any():
-        rows = starts[enough][:, None] - BASELINE + np.arange(BASELINE)
-        before = known_SN[:, rows]
-        before = np.where(np.isfinite(before), before, np.nan)
-        here = known_SN[:, starts[enough][:, None] + np.arange(BLOCK)]
-        # Whole windows of NaN belong to domains without tokens: nothing is said of them.
-        empty = ~np.isfinite(before).any(2, keepdims=True)
-        before = np.where(empty, 0.0, before)
-        middle = _median(before)
-        spread = MAD_TO_SIGMA * _median(np.abs(before - middle))
-        spread = np.maximum(spread, np.maximum(1e-3 * np.abs(middle), 1e-12))
-        with np.errstate(invalid="ignore"):
-            far = (here - middle) / spread
-        found[:, enough] = np.where(empty | ~np.isfinite(here), 0.0, far)
-    return found.reshape(series, blocks * BLOCK)
+    starts = BASELINE + np.arange(rows // BLOCK) * BLOCK
+    before = known_SN[:, starts[:, None] - BASELINE + np.arange(BASELINE)]
+    before = np.where(np.isfinite(before), before, np.nan)
+    here = known_SN[:, starts[:, None] + np.arange(BLOCK)]
+    # Too few values: the run has just begun, or the domain has no tokens. Nothing is said.
+    empty = np.isfinite(before).sum(2, keepdims=True) < LEAST
+    before = np.where(empty, 0.0, before)
+    middle = _median(before)
+    spread = MAD_TO_SIGMA * _median(np.abs(before - middle))
+    spread = np.maximum(spread, np.maximum(1e-3 * np.abs(middle), 1e-12))
+    with np.errstate(invalid="ignore"):
+        far = (here - middle) / spread
+    found: Floats = np.where(empty | ~np.isfinite(here), 0.0, far)
+    return found.reshape(series, rows)
 
 
 def _median(values_SKB: Floats) -> Floats:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from steadytrain.board.source import Found, Noted, Source
 from steadytrain.board.track import Step, Track
@@ -12,6 +13,7 @@ from steadytrain.events import AttemptBegan, Event, RunBegan
 from steadytrain.standing import Standing
 
 RANK0 = "rank0"
+E = TypeVar("E", bound=Event)
 
 
 @dataclass(slots=True)
@@ -70,9 +72,9 @@ class Watched:
         self.looked_at = time.monotonic()
         return before != (self.version, self.problem)
 
-    def of(self, *kinds: type[Event]) -> Iterator[Noted]:
-        """Events of these kinds, each writer's in its order."""
-        return (one for one in self.events if isinstance(one.event, kinds))
+    def of(self, *kinds: type[E]) -> Iterator[tuple[Noted, E]]:
+        """Events of these kinds with where they stand, each writer's in its order."""
+        return ((one, one.event) for one in self.events if isinstance(one.event, kinds))
 
     def _read(self, until: float) -> None:
         for writer, path, first, end in self.source.look():

@@ -20,6 +20,7 @@ export function number(value, digits = 4) {
   if (value == null) return NONE;
   if (typeof value === "string") return value;
   if (Number.isNaN(value)) return "NaN";
+  if (value === 0) return "0";
   if (!Number.isFinite(value)) return value > 0 ? "\u221e" : "\u2212\u221e";
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace("e+", "e").replace("-", "\u2212");

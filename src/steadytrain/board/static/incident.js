@@ -60,7 +60,7 @@ export function IncidentPage({ id, name, told, glance, beat, mayChange, reload }
 function Chain({ data, top }) {
   const remedy = data.remedies[data.remedies.length - 1];
   const steps = [
-    [t("chain_alarm"), html`${t("step")} <b>${whole(data.onset)}</b>`, data.signals.slice(0, 3).map((one) => one.words).join(", ") + (data.signals.length > 3 ? ` +${data.signals.length - 3}` : "")],
+    [t("chain_alarm"), html`<b>${t("step_n", { n: whole(data.onset) })}</b>`, data.signals.slice(0, 3).map((one) => one.words).join(", ") + (data.signals.length > 3 ? ` +${data.signals.length - 3}` : "")],
     [t("chain_diagnosis"), top ? html`<b>${percent(top.confidence)}</b> ${t("sure")}` : NONE, top?.for[0] ?? ""],
     [t("chain_remedy"), remedy ? html`<b>${remedy.plan}</b>` : NONE, remedy?.why ?? ""],
     [t("chain_outcome"), remedy?.outcome ? html`<b class=${remedy.outcome.result === "cured" ? "good" : "bad"}>${remedy.outcome.words}</b> ${t("after_steps", { n: remedy.outcome.steps })}` : data.closed ? data.closed.reason : t("outcome_open"), remedy?.outcome?.why ?? ""],
@@ -88,7 +88,7 @@ function Focus({ id, data, glance, beat }) {
   const lines = series && names.slice(0, -1).map((name, n) => ({ name, label: name === "loss" ? t("total") : name.slice(5), colour: paint(name), raw: series.raw[n], odd: series.odd[n] }));
   const branch = (indices, paints) => series.branches.map((one) => ({ x: one.x, lines: indices.map((index, n) => ({ values: one.ys[index], colour: paints[n] })) }));
   return html`<section class="card focus" ref=${box}>${!series ? html`<${Empty}>${t("loading")}<//>` : html`
-    <${Plot} ...${common} title=${t("loss")} unit="nats/token" height=${210} lines=${lines} branches=${branch(lines.map((_, n) => n), lines.map((one) => one.colour))} format=${(v) => fixed(v, 3)} />
+    <${Plot} ...${common} title=${t("loss_title")} unit="nats/token" height=${210} lines=${lines} branches=${branch(lines.map((_, n) => n), lines.map((one) => one.colour))} format=${(v) => fixed(v, 3)} />
     <${Plot} ...${common} pins=${pins.map((one) => ({ ...one, label: "" }))} title=${t("grad_norm")} unit=${t("log")} height=${110} isLog lines=${[{ name: "grad_norm", label: "", colour: colour("d5"), raw: series.raw[names.length - 1], odd: series.odd[names.length - 1] }]} branches=${branch([names.length - 1], [colour("d5")])} />
     <p class="legend">${t("legend_focus")}</p>`}</section>`;
 }
@@ -121,7 +121,7 @@ function Examined({ id, one }) {
     <div class="numbers">
     ${rows.length > 0 && html`<table class="mini"><thead><tr><th>${t("batch_loss")}</th><th class="n">${t("weights_of", { step: whole(one.before_step) })}</th><th class="n">${t("weights_then")}</th></tr></thead>
       <tbody>${rows.map(([name, pair]) => html`<tr><th scope="row">${t(`batch_${name}`)}</th>${pair.map((v) => html`<td class="n">${typeof v === "string" ? v : fixed(v)}</td>`)}</tr>`)}</tbody></table>`}
-    ${Object.keys(one.numbers).length > 0 && html`<dl class="evidence">${Object.entries(one.numbers).map(([key, v]) => html`<div><dt>${t(`seen_${key}`)}</dt><dd>${key === "seconds" ? duration(v) : key.startsWith("repeated") || key.endsWith("lost") ? percent(v) : number(v, 3)}</dd></div>`)}</dl>`}
+    ${Object.keys(one.numbers).length > 0 && html`<dl class="evidence">${Object.entries(one.numbers).map(([key, v]) => html`<div><dt>${t(`seen_${key}`)}</dt><dd>${key === "seconds" ? duration(v) : key.startsWith("repeated") || key.endsWith("lost") ? percent(v) : Number.isInteger(v) ? whole(v) : number(v, 3)}</dd></div>`)}</dl>`}
     ${one.sources.length > 0 && html`<div class="sources"><h3>${t("worst_sources")}</h3><ol>${one.sources.slice(0, 5).map(([name, count]) => html`<li><code>${name}</code> <span class="soft">${count}</span></li>`)}</ol></div>`}</div>
     <${Problem} error=${error} />
     ${suspects.length > 0 && html`<h3>${t("suspects")}</h3><div class="texts">${(isAll ? suspects : suspects.slice(0, SHOWN)).map((seq) => html`<${Passage} seq=${seq} />`)}</div>`}

@@ -71,7 +71,7 @@ export function Lane({ marks, axis, range, open }) {
       const to = place(one, axis), from = axis === "step" ? one.from ?? one.x : to;
       if (Math.max(to, from) < first || Math.min(to, from) > last) continue;
       const a = at(Math.max(first, Math.min(last, from))), b = at(Math.max(first, Math.min(last, to)));
-      const words = [`${t(`cause_${one.cause}`)} \u2192 ${t("step")} ${whole(one.x)}`, `${t("attempt")} ${one.attempt}`];
+      const words = [`${t(`cause_${one.cause}`)} \u2192 ${t("step_n", { n: whole(one.x) })}`, `${t("attempt")} ${one.attempt}`];
       body.push(html`<g class="return" tabindex="0" role="img" aria-label=${words.join(". ")} ...${hover(words, "act")}>
         <path d=${`M${a} ${y}H${b}`} /><path class="head" d=${`M${b} ${y}l5 -3.2v6.4z`} /></g>`);
     }
@@ -96,7 +96,7 @@ export function Lane({ marks, axis, range, open }) {
     for (const one of marks.changes) {
       const x = place(one, axis);
       if (!isIn(x)) continue;
-      const words = [`${t(`change_${one.what}`)} \u00b7 ${t("step")} ${whole(one.x)}`, one.words];
+      const words = [`${t(`change_${one.what}`)} \u00b7 ${t("step_n", { n: whole(one.x) })}`, one.words];
       body.push(html`<g class="change ${one.what}" tabindex="0" role="img" aria-label=${words.join(". ")} ...${hover(words, "plain")}>
         <rect x=${at(x) - 3.5} y=${yc - 3.5} width="7" height="7" rx="1.5" /></g>`);
     }

@@ -49,7 +49,7 @@ export function Checkpoint({ one, now }) {
   const verified = found.verified_at != null ? t("verified_at", { step: whole(found.verified_step), ago: ago(found.verified_at, now) }) : t("not_verified");
   return html`<span class="checkpoint" title=${verified}><b>${found.step == null ? NONE : whole(found.step)}</b>
     <span class="soft"> ${found.at == null ? "" : ago(found.at, now)}</span>
-    ${found.verified_at != null ? html`<span class="good tick" aria-label=${verified}>\u2713</span>` : null}
+    ${found.verified_at != null ? html`<span class="good tick" role="img" aria-label=${verified}> \u2713</span>` : null}
     ${found.failed > 0 && html`<span class="bad"> ${t("failed_n", { n: found.failed })}</span>`}</span>`;
 }
 

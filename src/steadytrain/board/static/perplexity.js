@@ -85,8 +85,8 @@ function Shares({ data, range }) {
       ctx.fillStyle = domainColour(row);
       ctx.globalAlpha = 0.75;
       for (let i = 0; i < x.length; i++) {
-        const tall = part[i] * height * ratio, left = edge(i);
-        ctx.fillRect(left, height * ratio - below[i] - tall, Math.max(ratio, edge(i + 1) - left + 0.6), tall);
+        const tall = part[i] * height * ratio, left = Math.round(edge(i));
+        ctx.fillRect(left, height * ratio - below[i] - tall, Math.max(1, Math.round(edge(i + 1)) - left), tall);
         below[i] += tall;
       }
     });
@@ -97,7 +97,7 @@ function Shares({ data, range }) {
 }
 
 function Table({ data, paints }) {
-  return html`<div class="card table" tabindex="0" role="region" aria-label=${t("perplexity")}><table><thead><tr>${["domain", "perplexity", "interval", "change", "loss", "bits", "sequences"].map((one) => html`<th class=${one === "domain" ? "" : "n"}>${t(`col_${one}`)}</th>`)}</tr></thead>
+  return html`<div class="card table" tabindex="0" role="region" aria-label=${t("perplexity")}><table><thead><tr>${["domain", "perplexity", "interval", "change", "nll", "bits", "sequences"].map((one) => html`<th class=${one === "domain" ? "" : "n"}>${t(`col_${one}`)}</th>`)}</tr></thead>
     <tbody>${data.domains.map((one, n) => {
       const last = one.looks[one.looks.length - 1], before = one.looks[one.looks.length - 2];
       if (!last) return null;
@@ -111,7 +111,7 @@ function Trends({ trends }) {
   return html`<section class="card"><h2>${t("trends")} <span class="count">${trends.length}</span></h2>
     ${!trends.length ? html`<p class="empty small">${t("no_trends")}</p>` : html`<ol class="trends">${trends.map((one, at) => html`<li class=${one.state === "did not" ? "bad" : one.is_expected ? "plain" : "warn"}>
       <div class="line"><span class="pin">${at + 1}</span><b>${one.words}</b><span class="soft">${one.domains.join(" ")}</span></div>
-      <p class="soft">${t("step")} ${whole(one.x)} \u00b7 ${t(`trend_${one.state.replace(" ", "_")}`)} \u00b7 ${one.is_expected ? t("expected_so") : t("not_expected")}</p>
+      <p class="soft">${t("step_n", { n: whole(one.x) })} \u00b7 ${t(`trend_${one.state.replace(" ", "_")}`)} \u00b7 ${one.is_expected ? t("expected_so") : t("not_expected")}</p>
       ${one.moves.length > 0 && html`<table class="mini"><tbody>${one.moves.map((move) => html`<tr><th scope="row">${move.domain}</th><td class="n">${fixed(move.before, 2)} \u2192 ${fixed(move.now, 2)}</td><td class="n">${signed(move.percent, 2)}\u2009%</td><td class="n soft">${signed(move.low, 1)}\u2009\u2026\u2009${signed(move.high, 1)}</td></tr>`)}</tbody></table>`}
       <ul>${one.for.map((text) => html`<li class="for">${text}</li>`)}${one.against.map((text) => html`<li class="against">${text}</li>`)}</ul>
       ${one.expected && html`<p>${t("then_expected")}: ${one.expected}${one.due != null ? ` (${t("by_step", { step: whole(one.due) })})` : ""}</p>`}
@@ -120,6 +120,6 @@ function Trends({ trends }) {
 
 function Panels({ panels }) {
   if (!panels.length) return null;
-  return html`<section class="card"><h2>${t("panels")}</h2><ul class="force">${panels.map((one) => html`<li><b>v${one.version}</b> <span class="soft">${t("step")} ${whole(one.x)} \u00b7 ${t("sequences_n", { n: whole(one.sequences.reduce((a, b) => a + b, 0)) })}${one.tokenizer ? ` \u00b7 ${one.tokenizer}` : ""}</span>${one.why && html`<p>${one.why}</p>`}${one.notes.map((text) => html`<p class="warn">${text}</p>`)}</li>`)}</ul></section>`;
+  return html`<section class="card"><h2>${t("panels")}</h2><ul class="force">${panels.map((one) => html`<li><b>v${one.version}</b> <span class="soft">${t("step_n", { n: whole(one.x) })} \u00b7 ${t("sequences_n", { n: whole(one.sequences.reduce((a, b) => a + b, 0)) })}${one.tokenizer ? ` \u00b7 ${one.tokenizer}` : ""}</span>${one.why && html`<p>${one.why}</p>`}${one.notes.map((text) => html`<p class="warn">${text}</p>`)}</li>`)}</ul></section>`;
 }
 

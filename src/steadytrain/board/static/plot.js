@@ -54,8 +54,8 @@ function yTick(value) {
 
 // What a chart must show of its values: all of them, or all but the outermost; those beyond are
 // drawn as carets on the edge, never left out.
-export function limits(arrays, { isLog, isTrimmed, first, x, floor }) {
-  let low = Infinity, high = -Infinity;
+export function limits(arrays, { isLog, isTrimmed, first, x, floor, settled }) {
+  let low = Infinity, high = -Infinity, early = -Infinity;
   const kept = [];
   for (const values of arrays) {
     if (!values) continue;
@@ -64,10 +64,12 @@ export function limits(arrays, { isLog, isTrimmed, first, x, floor }) {
       if (!Number.isFinite(value) || (isLog && value <= 0)) continue;
       if (x && x.length === values.length && first != null && (x[i] < first[0] || x[i] > first[1])) continue;
       if (value < low) low = value;
+      if (settled != null && x && x.length === values.length && x[i] < settled) { early = Math.max(early, value); continue; }
       if (value > high) high = value;
       if (isTrimmed) kept.push(value);
     }
   }
+  if (high === -Infinity) high = early;
   if (low === Infinity) return [isLog ? 0.1 : 0, 1];
   if (isTrimmed && kept.length > 20) {
     kept.sort((a, b) => a - b);
@@ -86,7 +88,7 @@ export function limits(arrays, { isLog, isTrimmed, first, x, floor }) {
 
 // props: title, unit, axis, x, lines [{name, label, colour, raw, soft, odd}], branches [{x, lines}],
 // others [{name, x, lines}], bands [{colour, low, high}], spans [{from, to, tone}], pins, held,
-// range [first, last], isLog, isTrimmed, height, onZoom, format
+// settled: x from which on values must fit, range [first, last], isLog, isTrimmed, height, onZoom, format
 export function Plot(props) {
   const box = useRef(null);
   const readout = useRef(null);
@@ -158,7 +160,7 @@ function rescale(plot, props) {
   for (const band of props.bands ?? []) shown.push(band.low, band.high);
   if (props.points) shown.push(props.points.map((one) => one.y));
   const [low, high] = props.y ?? limits(shown, {
-    isLog: props.isLog, isTrimmed: props.isTrimmed, first: props.range, x: props.x, floor: props.floor,
+    isLog: props.isLog, isTrimmed: props.isTrimmed, first: props.range, x: props.x, floor: props.floor, settled: props.settled,
   });
   plot.batch(() => {
     plot.setScale("x", { min: first, max: last > first ? last : first + 1 });
@@ -197,7 +199,7 @@ function make(element, held) {
     },
     axes: [
       {
-        stroke: ink, font, size: 26, gap: 4, space: axis === "time" ? 80 : 64, grid: { show: false }, ticks: { stroke: line, size: 4, width: 1 },
+        stroke: ink, font, size: 26, gap: 4, space: axis === "time" ? 76 : 54, grid: { show: false }, ticks: { stroke: line, size: 4, width: 1 },
         values: (u, values) => shortTick(axis, values, u.scales.x.max - u.scales.x.min),
       },
       {
@@ -220,7 +222,7 @@ function make(element, held) {
       }],
     },
   };
-  if (props.isLog) options.axes[1].filter = (u, splits) => logSplits(u, splits);
+  if (props.isLog) options.axes[1].filter = options.axes[1].grid.filter = (u, splits) => logSplits(u, splits);
   return new uPlot(options, columns(props), element);
 }
 
@@ -325,7 +327,9 @@ function drawOver(u, props) {
     ctx.fillRect(px - 0.75 * ratio, bbox.top + bbox.height - 6 * ratio, 1.5 * ratio, 6 * ratio);
   }
   ctx.restore();
-  for (const pin of props.pins ?? []) drawPin(u, pin, ratio);
+  // Labels that would cover each other stand below each other.
+  const ends = [];
+  for (const pin of [...(props.pins ?? [])].sort((a, b) => a.x - b.x)) drawPin(u, pin, ratio, ends);
 }
 
 // A value that is no number: a red cross on the upper edge and a line down.
@@ -344,28 +348,36 @@ function drawOdd(u, x, paint, ratio) {
   ctx.globalAlpha = 1;
 }
 
-// What lies beyond the drawn range is marked where it leaves.
+// What lies beyond the drawn range is marked where it is farthest out, once for each excursion.
 function carets(u, x, values, paint, ratio) {
   const { ctx, bbox } = u, { min, max } = u.scales.y, [first, last] = [u.scales.x.min, u.scales.x.max];
-  let before = [-9, -9];
+  let side = 0, best = null, before = -Infinity;
+  const put = () => {
+    if (best == null) return;
+    const px = u.valToPos(x[best], "x", true), size = 3.4 * ratio;
+    if (px - before >= 5 * ratio) {
+      before = px;
+      const edge = side > 0 ? bbox.top : bbox.top + bbox.height;
+      ctx.beginPath(); ctx.moveTo(px, edge); ctx.lineTo(px - size, edge + side * 1.5 * size); ctx.lineTo(px + size, edge + side * 1.5 * size); ctx.fill();
+    }
+    best = null;
+  };
   ctx.fillStyle = paint;
   for (let i = 0; i < x.length; i++) {
     const value = values[i];
     if (!Number.isFinite(value) || x[i] < first || x[i] > last) continue;
-    const isHigh = value > max, isLow = value < min;
-    if (!isHigh && !isLow) continue;
-    const px = u.valToPos(x[i], "x", true), at = isHigh ? 0 : 1;
-    if (px - before[at] < 5 * ratio) continue;
-    before[at] = px;
-    const edge = isHigh ? bbox.top + ratio : bbox.top + bbox.height - ratio, way = isHigh ? 1 : -1, size = 4 * ratio;
-    ctx.beginPath(); ctx.moveTo(px, edge); ctx.lineTo(px - size, edge + way * 1.4 * size); ctx.lineTo(px + size, edge + way * 1.4 * size); ctx.fill();
+    const here = value > max ? 1 : value < min ? -1 : 0;
+    if (here !== side) { put(); side = here; }
+    if (here && (best == null || here * value > here * values[best])) best = i;
   }
+  put();
 }
 
-function drawPin(u, pin, ratio) {
+function drawPin(u, pin, ratio, ends) {
   const { ctx, bbox } = u;
   if (pin.x < u.scales.x.min || pin.x > u.scales.x.max) return;
   const px = u.valToPos(pin.x, "x", true), paint = colour(pin.tone ?? "soft");
+  ctx.save();
   ctx.strokeStyle = paint;
   ctx.setLineDash([3 * ratio, 3 * ratio]);
   ctx.lineWidth = ratio;
@@ -376,11 +388,16 @@ function drawPin(u, pin, ratio) {
     const width = ctx.measureText(pin.label).width + 8 * ratio, height = 14 * ratio;
     ctx.fillStyle = paint;
     const left = Math.min(Math.max(px - width / 2, bbox.left), bbox.left + bbox.width - width);
-    ctx.beginPath(); ctx.roundRect(left, bbox.top, width, height, 3 * ratio); ctx.fill();
+    let row = 0;
+    while (ends[row] > left - 2 * ratio) row += 1;
+    ends[row] = left + width;
+    const top = bbox.top + row * (height + 2 * ratio);
+    ctx.beginPath(); ctx.roundRect(left, top, width, height, 3 * ratio); ctx.fill();
     ctx.fillStyle = colour("card");
     ctx.textAlign = "center"; ctx.textBaseline = "middle";
-    ctx.fillText(pin.label, left + width / 2, bbox.top + height / 2 + 0.5 * ratio);
+    ctx.fillText(pin.label, left + width / 2, top + height / 2 + 0.5 * ratio);
   }
+  ctx.restore();
 }
 
 // The values at the cursor, or the last ones.

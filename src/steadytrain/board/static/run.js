@@ -157,10 +157,12 @@ function Curves({ id, told, glance, now, beat, mayChange, runs, reload }) {
     others: found.others.map((one) => ({ x: one.x, lines: indices.map((index, n) => ({ values: (one.soft ?? one.raw)[index], colour: indices.length > 1 ? paints[n] : colour("other") })) })),
   });
   const ink = colour("ink2");
-  const loss = series && html`<${Plot} ...${common} ...${around([0], [ink])} title=${t("loss_total")} unit="nats/token" height=${200} isLog=${view.isLog} lines=${[lineOf(0, "", ink)]} format=${(v) => fixed(v, 4)} />`;
+  // The steep beginning may leave the picture at the top, marked by a caret; nothing later may.
+  const settled = !view.zoom && series?.rows > 40 ? range[0] + 0.05 * (range[1] - range[0]) : null;
+  const loss = series && html`<${Plot} ...${common} settled=${settled} ...${around([0], [ink])} title=${t("loss_total")} unit="nats/token" height=${200} isLog=${view.isLog} lines=${[lineOf(0, "", ink)]} format=${(v) => fixed(v, 4)} />`;
   const paints = domains.map((_, n) => domainColour(n));
-  const overlay = series && html`<${Plot} ...${common} ...${around(domains.map((_, n) => n + 1), paints)} title=${t("loss_domains")} unit="nats/token" height=${300} isLog=${view.isLog} lines=${domains.map((name, n) => lineOf(n + 1, name, paints[n]))} format=${(v) => fixed(v, 3)} />`;
-  const small = series && domains.map((name, n) => html`<${Plot} key=${name} ...${common} ...${around([n + 1], [paints[n]])} title=${name} height=${150} isLog=${view.isLog} lines=${[lineOf(n + 1, "", paints[n])]} format=${(v) => fixed(v, 4)} />`);
+  const overlay = series && html`<${Plot} ...${common} settled=${settled} ...${around(domains.map((_, n) => n + 1), paints)} title=${t("loss_domains")} unit="nats/token" height=${300} isLog=${view.isLog} lines=${domains.map((name, n) => lineOf(n + 1, name, paints[n]))} format=${(v) => fixed(v, 3)} />`;
+  const small = series && domains.map((name, n) => html`<${Plot} key=${name} ...${common} settled=${settled} ...${around([n + 1], [paints[n]])} title=${name} height=${150} isLog=${view.isLog} lines=${[lineOf(n + 1, "", paints[n])]} format=${(v) => fixed(v, 4)} />`);
   const k = domains.length + 1;
   const rest = series && [
     html`<${Plot} key="grad" ...${common} ...${around([k], [colour("d5")])} title=${t("grad_norm")} unit=${t("log")} height=${150} isLog lines=${[lineOf(k, "", colour("d5"))]} />`,
@@ -176,12 +178,21 @@ function Curves({ id, told, glance, now, beat, mayChange, runs, reload }) {
       ${found?.error && html`<${Problem} error=${found.error} />`}
       ${!series ? html`<${Empty}>${t("loading")}<//>` : !series.rows ? html`<${Empty}>${t("no_steps")}<//>` : html`
       ${view.others.length > 0 && html`<${Compared} found=${found} domains=${domains} names=${names} />`}
-      ${view.isOverlay ? html`<div class="card">${overlay}</div>` : html`<div class="card">${loss}</div><div class="grid">${small.map((one) => html`<div class="card">${one}</div>`)}</div>`}
-      <div class="grid">${rest.map((one) => html`<div class="card">${one}</div>`)}</div>
+      ${view.isOverlay ? html`<div class="card">${overlay}</div>` : html`<div class="card">${loss}</div><div class="grid" style=${tiles(domains.length, columns)}>${small.map((one) => html`<div class="card">${one}</div>`)}</div>`}
+      <div class="grid" style=${tiles(rest.length, columns)}>${rest.map((one) => html`<div class="card">${one}</div>`)}</div>
       <p class="legend">${t("legend")}</p>`}
     </div>
     <${Side} id=${id} told=${told} glance=${glance} now=${now} mayChange=${mayChange} reload=${reload} />
   </div>`;
+}
+
+// As many columns as leave few holes, none narrower than 250 pixels.
+function tiles(count, width) {
+  const most = Math.max(1, Math.min(count, 4, Math.floor((width + 90) / 250)));
+  const holes = (columns) => Math.ceil(count / columns) * columns - count;
+  let best = most;
+  for (let columns = most; columns >= Math.max(1, most - 1); columns--) if (holes(columns) < holes(best)) best = columns;
+  return `grid-template-columns:repeat(${best},minmax(0,1fr))`;
 }
 
 function trimmed(value, axis) {

@@ -50,13 +50,13 @@ function Row({ one, now }) {
     <td class="c-state"><${State} one=${one} now=${now} />${one.problem && html`<span class="under bad">${one.problem}</span>`}${one.bad_lines > 0 && html`<span class="under bad">${t("bad_lines", { n: one.bad_lines })}</span>`}</td>
     <td class="c-curve"><${Spark} spark=${one.spark} flags=${one.spark_flags} /></td>
     <td class="c-step"><${Progress} one=${one} /></td>
-    <td class="c-loss n">${fixed(one.loss)}</td>
+    <td class="c-loss n" data-label=${t("col_curve")}>${fixed(one.loss)}</td>
     <td class="c-tokens n">${one.tokens ? compact(one.tokens) : NONE}</td>
     <td class="c-speed n">${one.tokens_per_second ? html`${compact(one.tokens_per_second)}<span class="soft"> tok/s</span>` : NONE}</td>
-    <td class="c-eta n">${one.state === "ended" ? NONE : duration(one.eta_seconds)}</td>
+    <td class="c-eta n" data-label=${t("col_eta")}>${one.state === "ended" ? NONE : duration(one.eta_seconds)}</td>
     <td class="c-goodput"><${Goodput} account=${one.account} /></td>
     <td class="c-incidents">${incidents(one, cause)}</td>
-    <td class="c-checkpoint"><${Checkpoint} one=${one} now=${now} /></td>
+    <td class="c-checkpoint" data-label=${t("col_checkpoint")}><${Checkpoint} one=${one} now=${now} /></td>
     <td class="c-last n soft">${ago(one.last_at, now)}</td></tr>`;
 }
 
@@ -88,18 +88,19 @@ function Spark({ spark, flags }) {
       ctx.fillStyle = style.getPropertyValue("--wash-warn");
       ctx.fillRect(at - 1.5, 0, 3, height);
     }
+    ctx.fillStyle = style.getPropertyValue("--faint");
     ctx.strokeStyle = style.getPropertyValue("--ink2");
-    ctx.lineWidth = 1.2;
+    ctx.lineWidth = 1.3;
     ctx.lineJoin = "round";
+    const known = spark.low.map((value, i) => i).filter((i) => spark.low[i] != null);
+    ctx.globalAlpha = 0.55;
     ctx.beginPath();
-    let isDown = false;
-    spark.low.forEach((value, i) => {
-      if (value == null) { isDown = false; return; }
-      for (const one of i % 2 ? [value, spark.high[i]] : [spark.high[i], value]) {
-        if (isDown) ctx.lineTo(x(i), y(one)); else ctx.moveTo(x(i), y(one));
-        isDown = true;
-      }
-    });
+    known.forEach((i) => ctx.lineTo(x(i), y(spark.high[i])));
+    [...known].reverse().forEach((i) => ctx.lineTo(x(i), y(spark.low[i]) + 0.5));
+    ctx.fill();
+    ctx.globalAlpha = 1;
+    ctx.beginPath();
+    known.forEach((i) => ctx.lineTo(x(i), y((spark.low[i] + spark.high[i]) / 2)));
     ctx.stroke();
   }, [spark, dark]);
   return html`<canvas class="spark" ref=${box} style=${`width:${width}px;height:${height}px`} aria-hidden="true"></canvas>`;

@@ -20,7 +20,7 @@ export function Case({ id, one }) {
   const language = useSignal(lang);
   return html`<li class=${one.state}><a href=${address(["run", id, "incident", one.id])}>
     <span class="mark" aria-hidden="true"></span><b>${one.cause ? one.cause[language] : t("not_examined")}</b>
-    <span class="soft">${one.id} \u00b7 ${t("step")} ${whole(one.x)} \u00b7 <span class=${one.state === "cured" ? "good" : one.state === "open" ? "warn" : ""}>${t(`outcome_${one.state}`)}</span></span></a></li>`;
+    <span class="soft">${one.id} \u00b7 ${t("step_n", { n: whole(one.x) })} \u00b7 <span class=${one.state === "cured" ? "good" : one.state === "open" ? "warn" : ""}>${t(`outcome_${one.state}`)}</span></span></a></li>`;
 }
 
 export function Feed({ lines, isStory }) {
