@@ -218,10 +218,9 @@ def _of_rows(part_SN: Singles, first: int, stride: int) -> Extremes:
     columns = -(-rows // stride)
     starts = first + np.arange(columns) * stride
     if stride == 1:
+        shown = np.where(np.isfinite(part_SN), part_SN, np.float32(np.nan))
         is_first = np.ones(part_SN.shape, dtype=bool)
-        return Extremes(
-            starts=starts, stride=1, lowest=part_SN, highest=part_SN, is_low_first=is_first
-        )
+        return Extremes(starts=starts, stride=1, lowest=shown, highest=shown, is_low_first=is_first)
     padded = np.full((series, columns * stride), np.nan, dtype=np.float32)
     padded[:, :rows] = part_SN
     places = np.arange(columns) * stride

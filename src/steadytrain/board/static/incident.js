@@ -103,7 +103,7 @@ function Remedy({ one }) {
   const panel = one.outcome?.panel.filter((row) => row[1] != null && row[2] != null) ?? [];
   return html`<div class="remedy-card"><div class="line"><b>${one.plan}</b></div>
     <p class="soft">${one.id} \u00b7 ${t(`state_${one.state.replace(" ", "_")}`)}${one.deed?.restored != null && html` \u00b7 ${t("restored", { step: whole(one.deed.restored) })} (${one.deed.source}, ${duration(one.deed.seconds)})`}</p>
-    ${one.outcome && html`<table class="mini"><thead><tr><th></th><th class="n">${t("before_it")}</th><th class="n">${t("at_worst")}</th><th class="n">${t("after_it")}</th></tr></thead>
+    ${one.outcome && html`<table class="mini"><thead><tr><td></td><th class="n">${t("before_it")}</th><th class="n">${t("at_worst")}</th><th class="n">${t("after_it")}</th></tr></thead>
       <tbody><tr><th scope="row">${t("loss")}</th>${one.outcome.losses.map((v) => html`<td class="n">${fixed(v)}</td>`)}</tr>
       ${panel.map(([name, before, after]) => html`<tr><th scope="row">${t("panel_of", { name })}</th><td class="n">${fixed(Math.exp(before), 2)}</td><td class="n"></td><td class="n">${fixed(Math.exp(after), 2)} <span class=${after <= before ? "good" : "bad"}>${signed(100 * (Math.exp(after - before) - 1), 1)}\u2009%</span></td></tr>`)}</tbody></table>`}
     ${one.order && html`<details><summary>${t("as_order")}</summary><code class="wrap">${one.order}</code></details>`}</div>`;

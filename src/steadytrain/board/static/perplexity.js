@@ -31,7 +31,7 @@ export function Perplexity({ id, told, glance, beat }) {
   const paints = data.domains.map((_, n) => domainColour(n));
   const common = { x: drawn.x, axis: view.axis, range, stride: 1, onZoom: zoom, pins };
   const chart = (indices, height, title) => html`<${Plot} key=${`${title}${dark}`} ...${common} title=${title} unit=${t("perplexity_unit")} height=${height} isLog=${view.isLog} isTrimmed=${view.isTrimmed}
-    lines=${indices.map((n) => ({ name: data.domains[n].name, label: indices.length > 1 ? data.domains[n].name : "", colour: paints[n], raw: drawn.ppl[n], odd: [] }))}
+    lines=${indices.map((n) => ({ name: data.domains[n].name, label: indices.length > 1 ? data.domains[n].name : "", colour: paints[n], raw: drawn.ppl[n], odd: [], isJoined: true }))}
     bands=${indices.map((n) => ({ colour: paints[n], low: drawn.low[n], high: drawn.high[n] }))}
     points=${[...indices.flatMap((n) => data.domains[n].looks.filter((one) => one.ppl != null).map((one) => ({ x: one[key], y: one.ppl, colour: paints[n], size: data.count > 80 ? 1.5 : 2.6 }))), ...indices.flatMap((n) => drawn.foretold[n].map((one) => ({ ...one, colour: paints[n], isHollow: true, size: 3.6 }))), ...indices.flatMap((n) => data.lost.filter((one) => one.ppl[n] != null).map((one) => ({ x: one[key], y: one.ppl[n], colour: colour("faint"), isHollow: true })))]} format=${(v) => fixed(v, 2)} />`;
   const all = data.domains.map((_, n) => n);

@@ -146,10 +146,18 @@ function spoken(props) {
 function columns(props) {
   const data = [props.x];
   for (const line of props.lines) {
-    data.push(line.raw);
-    if (line.soft) data.push(line.soft);
+    data.push(gaps(line.raw, line.isJoined));
+    if (line.soft) data.push(gaps(line.soft));
   }
   return data;
+}
+
+// uPlot leaves a gap at null, and none at NaN; undefined is passed over.
+function gaps(values, isJoined) {
+  for (let i = 0; i < values.length; i++) {
+    if (!Number.isFinite(values[i])) return Array.from(values, (one) => (Number.isFinite(one) ? one : isJoined ? undefined : null));
+  }
+  return values;
 }
 
 function rescale(plot, props) {
