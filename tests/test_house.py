@@ -65,7 +65,7 @@ LARGE = {
     "train/session",
     "train/checkpoints",
 }  # architecture, section 8
-COMMANDS = ["analyze", "demo", "doctor", "lint", "remedy", "replay", "report", "run", "show"]
+COMMANDS = ["analyze", "board", "demo", "doctor", "lint", "remedy", "replay", "report", "run", "show"]
 
 
 def _name(path):
@@ -190,6 +190,7 @@ def test_no_circle_of_imports():
         "from steadytrain.text import lint; assert lint('hello world, this is fine').verdict",
         "from steadytrain.board.report import write_report",
         "from steadytrain.board.zoom import write_zoom",
+        "from steadytrain.board.app import make_app",
         "from steadytrain.readers.discovery import discover",
         "from steadytrain import Watch; Watch().update(1, 2.0)",
         "from steadytrain import cli",

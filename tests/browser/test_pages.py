@@ -171,17 +171,17 @@ class TestCurves:
 
 @pytest.mark.slow
 def test_a_zoom_reveals_a_spike_of_one_step_in_250000(visit, tmp_path):
-    write_run(tmp_path / "long", 137_420, steps=250_000).add(
+    write_run(tmp_path / "long", 137_420).add(
         step(137_421, (9.0, 9.0)), *(step(at) for at in range(137_422, 250_001))
     )
     with Served(tmp_path) as one:
-        one.has_read("long")
+        until(lambda: one.json("/api/runs")["runs"][0]["read"] is None, seconds=120)
         page = visit(run("long"), on=one)
         page.wait_for_selector(".u-over")
         page.evaluate(
             "where => { location.hash = where; }", run("long", query="?first=137400&last=137440")
         )
-        wait(page, "document.querySelector('.stride')?.textContent === 'every step'")
+        wait(page, "document.querySelector('.stride')?.textContent === 'every step'", seconds=20)
         over = page.locator(".u-over").first.bounding_box()
         page.mouse.move(over["x"] + over["width"] * 21 / 40, over["y"] + 50)
         wait(page, "document.querySelector('.readout .where')?.textContent === '137,421'")

@@ -32,6 +32,7 @@ def marks(one: Watched) -> dict[str, Any]:
     }
     spans: dict[str, dict[str, Any]] = {}
     due: dict[str, dict[str, Any]] = {}
+    set_up: dict[str, float] | None = None
     for noted in one.events:
         event = noted.event
         match event:
@@ -76,7 +77,10 @@ def marks(one: Watched) -> dict[str, Any]:
                 found["checkpoints"].append(places.of(event.step, noted.at) | {"ok": True})
             case CheckpointFailed():
                 found["checkpoints"].append(places.of(event.step, noted.at) | {"ok": False})
-            case OptimizerSettings() if event.step > 1:
+            case OptimizerSettings(settings=settings) if settings == set_up or set_up is None:
+                set_up = settings  # told again when a life begins
+            case OptimizerSettings():
+                set_up = event.settings
                 found["changes"].append(
                     places.of(event.step, noted.at)
                     | {

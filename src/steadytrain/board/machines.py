@@ -34,7 +34,7 @@ def machines(one: Watched, lang: str) -> dict[str, Any]:
     return {
         "ranks": _ranks(one),
         "generations": _generations(one),
-        "story": [
+        "story": _in_time([
             told
             for number, noted in enumerate(one.events)
             if isinstance(
@@ -44,7 +44,7 @@ def machines(one: Watched, lang: str) -> dict[str, Any]:
             )
             or (isinstance(noted.event, AttemptBegan) and noted.event.cause != "start")
             if (told := line(number, noted, lang)) is not None
-        ],
+        ]),
         "checkpoints": _checkpoints(one),
         "stacks": stacks(one.home),
         "speed": _speed(one),
@@ -52,6 +52,11 @@ def machines(one: Watched, lang: str) -> dict[str, Any]:
             {rank for _, event in one.of(BatchExamined) for rank in event.unlike_ranks}
         ),
     }  # fmt: skip
+
+
+def _in_time(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of several writers by the clock."""
+    return sorted(told, key=lambda one: float(one["at"]))
 
 
 def stacks(home: Path) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ export function bytes(value) {
 export function duration(seconds) {
   if (seconds == null || !Number.isFinite(seconds)) return NONE;
   if (seconds < 0) seconds = 0;
-  if (seconds < 1) return `${Math.round(1000 * seconds)} ms`;
+  if (seconds < 0.9995) return `${Math.round(1000 * seconds)} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} ${t("unit_s")}`;
   const units = [["unit_d", 86400], ["unit_h", 3600], ["unit_min", 60], ["unit_s", 1]];
   const first = units.findIndex(([, size]) => seconds >= size);

@@ -31,6 +31,7 @@ export function IncidentPage({ id, name, told, glance, beat, mayChange, reload }
   if (!data) return error ? html`<${Problem} error=${error} />` : html`<${Empty}>${t("loading")}<//>`;
   const newest = data.diagnoses[data.diagnoses.length - 1];
   const top = newest?.causes[0];
+  const done = data.remedies.filter((one) => one.state !== "proposed");
   return html`<article class="incident">
     <header class="card head ${data.state === "cured" ? "good" : data.state === "open" ? "warn" : ""}">
       <div class="titles"><h2>${top ? top.words : t("not_examined")}</h2><span class="verdict ${data.state === "cured" ? "good" : data.state === "closed" ? "" : "warn"}">${t(`outcome_${data.state.replace(" ", "_")}`)}</span>
@@ -48,7 +49,7 @@ export function IncidentPage({ id, name, told, glance, beat, mayChange, reload }
       </div>
       <div class="right">
         <${Proposals} id=${id} standing=${told.standing} mayChange=${mayChange} reload=${reload} only=${name} />
-        ${data.remedies.length > 0 && html`<section class="card"><h2>${t("done_about")}</h2>${data.remedies.map((one) => html`<${Remedy} key=${one.id} one=${one} />`)}</section>`}
+        ${done.length > 0 && html`<section class="card"><h2>${t("done_about")}</h2>${done.map((one) => html`<${Remedy} key=${one.id} one=${one} />`)}</section>`}
         ${data.trials.length > 0 && html`<section class="card"><h2>${t("tried")}</h2><ul class="trials">${data.trials.map((one) => html`<li><b>${one.plan}</b><span class="soft">${one.losses.map((v) => fixed(v)).join(" ")}${one.control != null ? ` \u00b7 ${t("control")} ${fixed(one.control)}` : ""}</span></li>`)}</ul></section>`}
         ${mayChange && !told.standing.ended && told.standing.open.includes(name) && html`<section class="card"><h2>${t("order_title")}</h2><${Order} id=${id} standing=${told.standing} reload=${reload} incident=${name} /></section>`}
         <section class="card feed"><h2>${t("story")}</h2><${Feed} lines=${data.story} isStory /></section>
@@ -73,7 +74,7 @@ function Focus({ id, data, glance, beat }) {
   const end = data.closed?.step ?? Math.max(glance.step, data.onset + 20);
   const around = Math.max(24, Math.round(0.6 * (end - data.onset)));
   const [zoom, setZoom] = useState(null);
-  const view = { axis: "step", span: 0, zoom: zoom ?? [Math.max(1, data.onset - around), end + around], others: [], last: 0 };
+  const view = { axis: "step", span: 0, zoom: zoom ?? [Math.max(1, data.onset - around), end + (data.closed ? around : Math.ceil(0.1 * around))], others: [], last: 0 };
   const touched = glance.domains.filter((one) => data.signals.some((signal) => signal.name === `loss:${one}` || signal.name === `text:${one}`));
   const domains = touched.length ? touched : glance.domains.slice(0, 4);
   const names = useMemo(() => [...(touched.length ? [] : ["loss"]), ...domains.map((one) => `loss:${one}`), "grad_norm"], [domains.join()]);

@@ -56,7 +56,7 @@ export function Lane({ marks, axis, range, open }) {
     marks.incidents.forEach((one, index) => {
       const a = place(one, axis), b = one.until ? place(one.until, axis) : last;
       if (b < first || a > last) return;
-      const x0 = Math.max(GUTTER, at(a)), x1 = Math.min(GUTTER + inner, Math.max(at(b), at(a) + 16));
+      const x0 = Math.min(Math.max(GUTTER, at(a)), GUTTER + inner - 16), x1 = Math.min(GUTTER + inner, Math.max(at(b), at(a) + 16));
       const cause = one.cause ? one.cause[language] : t("not_examined");
       const words = [`${one.id} \u00b7 ${t(`outcome_${one.state}`)}`, cause, one.signals.join(", ")];
       body.push(html`<a href=${open(one.id)} class="bar ${one.state}" aria-label=${words.join(". ")}
@@ -130,7 +130,7 @@ function thin(values, at, apart = 2) {
   return found;
 }
 
-// How far each loss was from its usual: nothing below 4 sigmas, full colour from 12 on.
+// How far each loss was from its usual: nothing below 5 sigmas, full colour from 13 on.
 export function Heat({ data, axis, range }) {
   const [box, width] = useWidth();
   const canvas = useRef(null);
@@ -155,10 +155,10 @@ export function Heat({ data, axis, range }) {
       if (!values) return;
       for (let i = 0; i + 1 < x.length; i++) {
         const far = values[row][i], size = Math.abs(far);
-        if (!(size > 4)) continue;
+        if (!(size > 5)) continue;
         const a = ((x[i] - first) / (last - first)) * one.width, b = ((x[i + 1] - first) / (last - first)) * one.width;
         if (b < 0 || a > one.width) continue;
-        ctx.globalAlpha = Math.min(1, 0.18 + 0.82 * ((size - 4) / 8));
+        ctx.globalAlpha = Math.min(1, 0.2 + 0.8 * ((size - 5) / 8));
         ctx.fillStyle = colour(far > 0 ? "hot" : "cold");
         ctx.fillRect(a, y + ratio, Math.max(2 * ratio, b - a), (height - 2) * ratio);
       }

@@ -36,10 +36,9 @@ function Rank({ one, ahead, isOver, unlike }) {
   const behind = one.step != null && ahead != null ? ahead - one.step : 0;
   const silent = one.silent ?? one.heard_silent;
   const tone = one.died ? "bad" : isOver ? "plain" : unlike ? "bad" : silent != null && silent > 60 ? "bad" : behind > 1 || (silent != null && silent > 15) ? "warn" : one.phase ? "good" : "plain";
-  return html`<div class="rank ${tone}"><b>${one.rank}</b><span>${one.died ? t("died") : one.phase ? t(`phase_${one.phase}`) : NONE}</span>
-    <span class="soft n">${one.step == null ? NONE : whole(one.step)}${behind > 1 ? ` (\u2212${behind})` : ""}</span>
-    <span class="soft n">${isOver || silent == null ? "" : t("silent_for", { time: duration(silent) })}</span>
-    ${unlike && html`<span class="bad">${t("unlike_rank")}</span>`}${one.exits > 0 && html`<span class="soft">${t("exits_n", { n: one.exits })}</span>`}</div>`;
+  const exits = one.exits > 0 ? t("exits_n", { n: one.exits }) : "";
+  return html`<div class="rank ${tone}"><div><b>${one.rank}</b><span>${one.died ? t("died") : unlike ? html`<span class="bad">${t("unlike_rank")}</span>` : one.phase ? t(`phase_${one.phase}`) : NONE}</span></div>
+    <div class="soft"><span>${one.step == null ? NONE : whole(one.step)}${behind > 1 ? html` <b class="warn">\u2212${behind}</b>` : ""}${exits && html` <span title=${exits} aria-label=${exits} role="img">\u21bb${one.exits}</span>`}</span><span title=${t("silent_for", { time: "" })}>${isOver || silent == null ? "" : duration(silent)}</span></div></div>`;
 }
 
 export function Account({ account }) {

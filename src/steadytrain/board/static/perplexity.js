@@ -29,11 +29,18 @@ export function Perplexity({ id, told, glance, beat }) {
     ...data.panels.filter((one) => one.version > 1).map((one) => ({ x: one[key], label: `v${one.version}`, tone: "soft" })),
   ];
   const paints = data.domains.map((_, n) => domainColour(n));
-  const common = { x: drawn.x, axis: view.axis, range, stride: 1, onZoom: zoom, pins };
-  const chart = (indices, height, title) => html`<${Plot} key=${`${title}${dark}`} ...${common} title=${title} unit=${t("perplexity_unit")} height=${height} isLog=${view.isLog} isTrimmed=${view.isTrimmed}
+  // A look before the run may leave the picture at the top, marked by a caret.
+  const settled = !view.zoom && !view.isLog && data.count > 4 ? range[0] + 0.06 * (range[1] - range[0]) : null;
+  const common = { x: drawn.x, axis: view.axis, range, stride: 1, onZoom: zoom, pins, settled };
+  // A domain that was learned from nothing falls by powers of ten.
+  const isSteep = (n) => {
+    const seen = [...drawn.ppl[n]].filter((v, i) => Number.isFinite(v) && (settled == null || drawn.x[i] >= settled));
+    return seen.length > 1 && Math.max(...seen) > 10 * Math.min(...seen);
+  };
+  const chart = (indices, height, title, isLog = view.isLog || indices.some(isSteep)) => html`<${Plot} key=${`${title}${dark}`} ...${common} title=${title} unit=${t("perplexity_unit") + (isLog ? `, ${t("log")}` : "")} height=${height} isLog=${isLog} isTrimmed=${view.isTrimmed}
     lines=${indices.map((n) => ({ name: data.domains[n].name, label: indices.length > 1 ? data.domains[n].name : "", colour: paints[n], raw: drawn.ppl[n], odd: [], isJoined: true }))}
     bands=${indices.map((n) => ({ colour: paints[n], low: drawn.low[n], high: drawn.high[n] }))}
-    points=${[...indices.flatMap((n) => data.domains[n].looks.filter((one) => one.ppl != null).map((one) => ({ x: one[key], y: one.ppl, colour: paints[n], size: data.count > 80 ? 1.5 : 2.6 }))), ...indices.flatMap((n) => drawn.foretold[n].map((one) => ({ ...one, colour: paints[n], isHollow: true, size: 3.6 }))), ...indices.flatMap((n) => data.lost.filter((one) => one.ppl[n] != null).map((one) => ({ x: one[key], y: one.ppl[n], colour: colour("faint"), isHollow: true })))]} format=${(v) => fixed(v, 2)} />`;
+    points=${[...indices.flatMap((n) => data.domains[n].looks.filter((one) => one.ppl != null).map((one) => ({ x: one[key], y: one.ppl, colour: paints[n], size: data.count > 80 ? 1.5 : 2.6 }))), ...indices.flatMap((n) => drawn.foretold[n].map((one) => ({ ...one, colour: paints[n], isHollow: true, isWanted: true, size: 3.6 }))), ...indices.flatMap((n) => data.lost.filter((one) => one.ppl[n] != null).map((one) => ({ x: one[key], y: one.ppl[n], colour: colour("faint"), isHollow: true })))]} format=${(v) => fixed(v, 2)} />`;
   const all = data.domains.map((_, n) => n);
   return html`<div class="panelpage"><div class="charts" ref=${box}>
     <div class="tools" role="toolbar" aria-label=${t("tools")}>
@@ -41,7 +48,7 @@ export function Perplexity({ id, told, glance, beat }) {
       <button aria-pressed=${String(view.isLog)} onClick=${() => view.set({ log: view.isLog ? "0" : "1" })}>${t("log_scale")}</button>
       <${Segments} label=${t("domains")} value=${view.isOverlay ? "1" : "0"} options=${[["0", t("apart")], ["1", t("overlay")]]} onPick=${(overlay) => view.set({ overlay })} />
       <span class="grow"></span><button disabled=${!view.zoom} onClick=${() => zoom(null)}>${t("reset")}</button></div>
-    ${view.isOverlay ? html`<div class="card">${chart(all, 320, t("perplexity"))}</div>` : html`<div class="grid one-axis">${all.map((n) => html`<div class="card" key=${data.domains[n].name}>${chart([n], 170, data.domains[n].name)}</div>`)}</div>`}
+    ${view.isOverlay ? html`<div class="card">${chart(all, 320, t("perplexity"))}</div>` : html`<div class=${`grid ${all.length > 4 ? "two-axis" : "one-axis"}`}>${all.map((n) => html`<div class="card" key=${data.domains[n].name}>${chart([n], 170, data.domains[n].name)}</div>`)}</div>`}
     <div class="card"><${Shares} data=${shares.data} range=${range} /></div>
     <${Table} data=${data} paints=${paints} />
     <p class="legend">${t("legend_panel")}</p></div>

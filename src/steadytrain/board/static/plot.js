@@ -5,7 +5,7 @@ import { number, fixed, whole, compact, clock, NONE } from "./format.js";
 import { t, lang } from "./words.js";
 
 export const GUTTER = 58; // of the vertical axis; lane and heat strip keep the same
-export const RIGHT = 14;
+export const RIGHT = 22;
 const SYNC = uPlotSync();
 
 function uPlotSync() {
@@ -164,16 +164,28 @@ function rescale(plot, props) {
   const [first, last] = props.range;
   const shown = [];
   for (const line of props.lines) shown.push(line.raw, line.soft);
-  for (const other of [...(props.branches ?? []), ...(props.others ?? [])]) shown.push(...other.lines.map((one) => one.values));
+  for (const other of props.others ?? []) shown.push(...other.lines.map((one) => one.values));
   for (const band of props.bands ?? []) shown.push(band.low, band.high);
-  if (props.points) shown.push(props.points.map((one) => one.y));
-  const [low, high] = props.y ?? limits(shown, {
-    isLog: props.isLog, isTrimmed: props.isTrimmed, first: props.range, x: props.x, floor: props.floor, settled: props.settled,
-  });
+  if (props.points) shown.push(props.points.filter((one) => one.isWanted).map((one) => one.y));
+  const wish = { isLog: props.isLog, isTrimmed: props.isTrimmed, first: props.range, x: props.x, floor: props.floor, settled: props.settled };
+  const [low, high] = widened(limits(shown, wish), props);
   plot.batch(() => {
     plot.setScale("x", { min: first, max: last > first ? last : first + 1 });
     plot.setScale("y", { min: low, max: high });
   });
+}
+
+// A branch that was given up may widen the picture by its own height once, not flatten it.
+function widened([low, high], props) {
+  const given = (props.branches ?? []).flatMap((one) => one.lines.map((line) => line.values));
+  if (!given.length || props.isTrimmed) return [low, high];
+  const [below, above] = limits(given, { isLog: props.isLog });
+  if (props.isLog) {
+    const most = high / low;
+    return [Math.max(Math.min(low, below), low / most), Math.min(Math.max(high, above), high * most)];
+  }
+  const most = high - low;
+  return [Math.max(Math.min(low, below), low - most), Math.min(Math.max(high, above), high + most)];
 }
 
 function make(element, held) {
@@ -239,9 +251,11 @@ function logSplits(u, splits) {
   const decades = Math.log10(u.scales.y.max / u.scales.y.min);
   const wanted = decades > 3 ? [1] : decades > 1.2 ? [1, 3] : decades > 0.5 ? [1, 2, 5] : null;
   return splits.map((value) => {
-    if (value == null || value <= 0 || !wanted) return value;
-    const lead = Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9));
-    return wanted.includes(lead) ? value : null;
+    if (value == null || value <= 0) return null;
+    const lead = value / 10 ** Math.floor(Math.log10(value) + 1e-9);
+    const isRound = (one) => Math.abs(one - Math.round(one)) < 1e-6;
+    if (!wanted) return isRound(10 * lead) ? value : null;
+    return isRound(lead) && wanted.includes(Math.round(lead)) ? value : null;
   });
 }
 
@@ -312,7 +326,10 @@ function drawOver(u, props) {
     for (const line of other.lines) stroke(u, other.x, line.values, line.colour, { width: 1.3, alpha: 0.8, dash: [5, 3] });
   }
   for (const branch of props.branches ?? []) {
-    for (const line of branch.lines) stroke(u, branch.x, line.values, line.colour, { width: 1.2, alpha: 0.5, dash: [2, 2] });
+    for (const line of branch.lines) {
+      stroke(u, branch.x, line.values, line.colour, { width: 1.2, alpha: 0.5, dash: [2, 2] });
+      carets(u, branch.x, line.values, line.colour, ratio);
+    }
   }
   for (const point of props.points ?? []) {
     const px = u.valToPos(point.x, "x", true), py = u.valToPos(point.y, "y", true);

@@ -48,7 +48,7 @@ export function RunPages({ id, parts, runs, mayChange, now: clockNow }) {
   if (!told || !glance) return error ? html`<${Problem} error=${error} />` : html`<${Empty}>${t("loading")}<//>`;
   const shared = { id, told, glance, now, beat, mayChange, runs, reload: load };
   return html`<div class="run">
-    <div class="status card"><div class="who"><h1>${glance.name}</h1><${State} one=${glance} now=${now} />
+    <div class="status card"><div class="who"><h1>${id}${glance.name !== id.split("/").pop() && html` <span class="soft">${glance.name}</span>`}</h1><${State} one=${glance} now=${now} />
       ${glance.open.map((one) => html`<a class="chip warn" href=${address(["run", id, "incident", one.id])}>${one.id}${one.cause && html`: ${one.cause[language]}`}</a>`)}</div>
       <${Facts} one=${glance} now=${now} /></div>
     <${Problem} error=${error} />
@@ -164,9 +164,10 @@ function Curves({ id, told, glance, now, beat, mayChange, runs, reload }) {
   const overlay = series && html`<${Plot} ...${common} settled=${settled} ...${around(domains.map((_, n) => n + 1), paints)} title=${t("loss_domains")} unit="nats/token" height=${300} isLog=${view.isLog} lines=${domains.map((name, n) => lineOf(n + 1, name, paints[n]))} format=${(v) => fixed(v, 3)} />`;
   const small = series && domains.map((name, n) => html`<${Plot} key=${name} ...${common} settled=${settled} ...${around([n + 1], [paints[n]])} title=${name} height=${150} isLog=${view.isLog} lines=${[lineOf(n + 1, "", paints[n])]} format=${(v) => fixed(v, 4)} />`);
   const k = domains.length + 1;
+  const isPlanned = series && !differs(series.raw[k + 1], series.raw[k + 2]);
   const rest = series && [
     html`<${Plot} key="grad" ...${common} ...${around([k], [colour("d5")])} title=${t("grad_norm")} unit=${t("log")} height=${150} isLog lines=${[lineOf(k, "", colour("d5"))]} />`,
-    html`<${Plot} key="lr" ...${common} branches=${[]} title=${t("lr")} height=${150} lines=${[{ ...lineOf(k + 1, t("used"), colour("d3")), soft: null }, ...(differs(series.raw[k + 1], series.raw[k + 2]) ? [{ ...lineOf(k + 2, t("planned"), colour("soft")), soft: null, dash: [4, 3] }] : [])]} floor=${0} format=${(v) => number(v, 3)} />`,
+    html`<${Plot} key="lr" ...${common} branches=${[]} title=${t("lr")} height=${150} lines=${[{ ...lineOf(k + 1, isPlanned ? "" : t("used"), colour("d3")), soft: null }, ...(!isPlanned ? [{ ...lineOf(k + 2, t("planned"), colour("soft")), soft: null, dash: [4, 3] }] : [])]} floor=${0} format=${(v) => number(v, 3)} />`,
     html`<${Plot} key="speed" ...${common} branches=${[]} title=${t("speed")} unit="tok/s" height=${150} isTrimmed=${true} lines=${[lineOf(k + 3, "", colour("d2"))]} floor=${0} format=${compact} yLabel=${compact} />`,
     html`<${Plot} key="update" ...${common} ...${around([k + 4], [colour("d4")])} title=${t("update")} unit=${t("log")} height=${150} isLog lines=${[lineOf(k + 4, "", colour("d4"))]} />`,
   ];

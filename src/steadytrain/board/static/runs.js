@@ -44,13 +44,13 @@ function Row({ one, now }) {
   const language = useSignal(lang);
   const to = address(["run", one.id]);
   const cause = one.open.find((open) => open.cause)?.cause?.[language];
-  return html`<tr class=${TONES[stateOf(one, now)]} onClick=${(event) => { if (!event.target.closest("a")) location.hash = to; }}>
+  return html`<tr onClick=${(event) => { if (!event.target.closest("a")) location.hash = to; }}>
     <th scope="row" class="c-run"><a href=${to}>${one.id}</a>${one.name !== one.id.split("/").pop() && html`<span class="soft"> ${one.name}</span>`}
       <span class="under soft">${one.parameters != null && html`${compact(one.parameters)} ${t("parameters")} \u00b7 `}${one.domains.join(" ")}</span></th>
     <td class="c-state"><${State} one=${one} now=${now} />${one.problem && html`<span class="under bad">${one.problem}</span>`}${one.bad_lines > 0 && html`<span class="under bad">${t("bad_lines", { n: one.bad_lines })}</span>`}</td>
     <td class="c-curve"><${Spark} spark=${one.spark} flags=${one.spark_flags} /></td>
     <td class="c-step"><${Progress} one=${one} /></td>
-    <td class="c-loss n" data-label=${t("col_curve")}>${fixed(one.loss)}</td>
+    <td class="c-loss n" data-label=${t("col_loss")}>${fixed(one.loss)}</td>
     <td class="c-tokens n">${one.tokens ? compact(one.tokens) : NONE}</td>
     <td class="c-speed n">${one.tokens_per_second ? html`${compact(one.tokens_per_second)}<span class="soft"> tok/s</span>` : NONE}</td>
     <td class="c-eta n" data-label=${t("col_eta")}>${one.state === "ended" ? NONE : duration(one.eta_seconds)}</td>
