@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+import machine
+
 TOKEN = "a-token-that-only-this-bench-knows"
 DOMAINS = ("zh", "en", "code", "math", "law")
 
@@ -31,13 +33,14 @@ DOMAINS = ("zh", "en", "code", "math", "law")
 def main() -> None:
     options = _options()
     home = Path(tempfile.mkdtemp(prefix="board-"))
-    found: dict[str, object] = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
+    print(machine.line(), file=sys.stderr)
+    found: dict[str, object] = {"load": round(os.getloadavg()[0], 1)}
     try:
         for name in options.only.split(","):
             found |= PARTS[name](home / name, options)
             print(f"{name}: {json.dumps(found, default=str)}", file=sys.stderr)
         if options.peers:
-            found |= peers(home / "peers")
+            found |= peers(home / "peers", options.peers, options.steps)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     for name, value in found.items():
@@ -52,7 +55,10 @@ def million(home: Path, options: argparse.Namespace) -> dict[str, object]:
     size = sum(path.stat().st_size for path in (home / "long" / "journal").glob("*.jsonl"))
     with Board(home) as board:
         query = "/api/series?run=long&names=" + "%1f".join(all_names()) + "&columns=1000"
-        first = board.until(query, lambda body: header(body)["rows"] >= options.steps)
+        board.until("/api/runs", lambda body: _are_read(body, 1))
+        assert header(board.get(query))["rows"] == options.steps
+        first = time.perf_counter() - board.begun
+        cpu = board.processor()
         times = []
         rng = np.random.default_rng(0)
         for _ in range(60):
@@ -60,11 +66,17 @@ def million(home: Path, options: argparse.Namespace) -> dict[str, object]:
             begin = int(rng.integers(0, options.steps - wide))
             times.append(board.took(f"{query}&first={begin}&last={begin + wide}&span=50"))
         whole = [board.took(f"{query}&span=50") for _ in range(10)]
+        before = board.processor()
+        for _ in range(20):
+            board.get(f"{query}&span=50&first={options.steps // 3}&last={options.steps // 2}")
+        zoom_cpu = (board.processor() - before) / 20
         heat = board.took("/api/heat?run=long&columns=1000")
         again = [board.took("/api/heat?run=long&columns=1000") for _ in range(10)]
         return {
             "journal [MB]": round(size / 1e6, 1),
             "start to first whole picture [s]": round(first, 2),
+            "processor time until then [s]": round(cpu, 2),
+            "zoom, processor time [ms]": _ms(zoom_cpu),
             "zoom, median of 60 [ms]": _ms(np.median(times)),
             "zoom, slowest of 60 [ms]": _ms(max(times)),
             "whole picture, smoothed, median [ms]": _ms(np.median(whole)),
@@ -201,7 +213,12 @@ class Board:
             with contextlib.suppress(ConnectionError, OSError):
                 if is_good(self.get(path)):
                     return time.perf_counter() - self.begun
-            time.sleep(0.02)
+            time.sleep(0.05)
+
+    def processor(self) -> float:
+        """Processor time of the board so far. [s]"""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
         """Largest resident set so far. [MB]"""
@@ -272,14 +289,109 @@ def arrays(body: bytes) -> list[np.ndarray]:
     return found
 
 
-def peers(home: Path) -> dict[str, object]:
-    """The same 100,000 x 10 values and the spike of 250,000 in TensorBoard and trackio."""
+def peers(home: Path, python: str, steps: int) -> dict[str, object]:
+    """The same values in TensorBoard and trackio, by an interpreter that has them."""
+    home.mkdir(parents=True)
     found: dict[str, object] = {}
-    for name in ("tensorboard", "trackio"):
-        with contextlib.suppress(ImportError):
-            __import__(name)
-            found[f"{name}: see LOG.md"] = "installed; measured by hand"
-    return found or {"peers": "none installed"}
+    for name, part in (("TensorBoard", tensorboard), ("trackio", trackio)):
+        try:
+            found |= {f"{name}: {key}": value for key, value in part(home, python, steps).items()}
+        except (OSError, subprocess.SubprocessError) as error:
+            found[f"{name}"] = f"not measured: {error}"
+    return found
+
+
+WRITE_EVENTS = """
+import sys, numpy as np
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+folder, steps, tags, spike = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), int(sys.argv[4])
+out = EventFileWriter(folder)
+for step in range(1, steps + 1):
+    values = [Summary.Value(tag=one, simple_value=9.0 if step == spike else 2.0) for one in tags]
+    out.add_event(Event(step=step, wall_time=step, summary=Summary(value=values)))
+out.close()
+"""
+
+
+def tensorboard(home: Path, python: str, steps: int) -> dict[str, object]:
+    tags = [f"s{n}" for n in range(10)]
+    folder, spiky = home / "tb" / "long", home / "tb" / "spiky"
+    for args in ((folder, steps, ",".join(tags), 0), (spiky, 250_000, "loss", 137_421)):
+        subprocess.run([python, "-c", WRITE_EVENTS, *map(str, args)], check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def get(tag: str, run: str) -> list[list[float]]:
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        line.request("GET", f"/data/plugin/scalars/scalars?run={run}&tag={tag}")
+        answer = line.getresponse()
+        body = answer.read()
+        return json.loads(body) if answer.status == 200 else []
+
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [python, "-m", "tensorboard.main", "--logdir", str(home / "tb"), "--port", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        while True:
+            with contextlib.suppress(OSError):
+                if (points := get("s9", "long")) and points[-1][1] >= steps:
+                    break
+            time.sleep(0.05)
+        first = time.perf_counter() - begun
+        begun = time.perf_counter()
+        points = [get(tag, "long") for tag in tags]
+        whole = time.perf_counter() - begun
+        kept = get("loss", "spiky")
+        return {
+            "start to the first whole series [s]": round(first, 2),
+            "10 series [ms]": _ms(whole),
+            "points kept of a series": len(points[0]),
+            "highest value shown, of a spike of 9.0": max(one[2] for one in kept),
+        }
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+WRITE_TRACKIO = """
+import sys
+from trackio.sqlite_storage import SQLiteStorage
+steps, spike = int(sys.argv[1]), int(sys.argv[2])
+names = ["loss"] if spike else [f"s{n}" for n in range(10)]
+for first in range(1, steps + 1, 10_000):
+    span = range(first, min(first + 10_000, steps + 1))
+    rows = [{name: 9.0 if step == spike else 2.0 for name in names} for step in span]
+    SQLiteStorage.bulk_log("p", "spiky" if spike else "long", rows, steps=list(span))
+"""
+READ_TRACKIO = """
+import sys, time
+from trackio.sqlite_storage import SQLiteStorage
+begun = time.perf_counter()
+rows = SQLiteStorage.get_logs("p", sys.argv[1], max_points=3000)
+took = time.perf_counter() - begun
+print(took, len(rows), max(row.get("loss", 0.0) for row in rows))
+"""
+
+
+def trackio(home: Path, python: str, steps: int) -> dict[str, object]:
+    env = os.environ | {"TRACKIO_DIR": str(home / "trackio")}
+    for args in ((steps, 0), (250_000, 137_421)):
+        subprocess.run([python, "-c", WRITE_TRACKIO, *map(str, args)], check=True, env=env)
+
+    def read(run: str) -> list[str]:
+        command = [python, "-c", READ_TRACKIO, run]
+        return subprocess.run(command, check=True, env=env, capture_output=True, text=True).stdout.split()  # fmt: skip
+
+    took, points, _ = read("long")
+    return {
+        "10 series of 3,000 points, without HTTP [ms]": _ms(float(took)),
+        "points kept of a series": int(points),
+        "highest value shown, of a spike of 9.0": float(read("spiky")[2]),
+    }
 
 
 def _ms(seconds: float) -> float:
@@ -291,7 +403,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="million,spike,live", help="parts, by comma")
     parser.add_argument("--steps", type=int, default=100_000, help="of the long run")
     parser.add_argument("--seconds", type=float, default=10.0, help="of the live part")
-    parser.add_argument("--peers", action="store_true", help="beside TensorBoard and trackio")
+    parser.add_argument("--peers", metavar="PYTHON", help="that has tensorboard and trackio")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

@@ -110,19 +110,25 @@ def standing(one: Watched, lang: str) -> dict[str, Any]:
 
 
 def _own(one: Watched, first: Incident) -> Iterator[Noted]:
-    """Events of an incident in their order, its alarms among them."""
-    remedies: set[str] = set()
+    """Events of an incident in their order: its alarms, and the states restored for it."""
+    due: set[str] = set()
+    given: set[str] = set()
     for noted in one.events:
-        event = noted.event
-        is_own = incident_of(event) == first.id
-        if isinstance(event, RemedyDone | RestoreVerified):
-            is_own = getattr(event, "remedy", None) in remedies
-        if isinstance(event, Remedy | Proposal) and is_own:
-            remedies.add(event.id)
-        if isinstance(event, Alarm):
-            is_own = (
-                event.attempt == first.attempt and first.onset <= event.step <= first.step + NEAR
-            )
+        match noted.event:
+            case Alarm(attempt=attempt, step=step):
+                is_own = attempt == first.attempt and first.onset <= step <= first.step + NEAR
+            case RemedyDone(remedy=remedy):
+                is_own = remedy in given
+                due.discard(remedy)
+            case RestoreVerified():
+                is_own = bool(due)
+            case Remedy(id=remedy, incident=incident):
+                is_own = incident == first.id
+                if is_own:
+                    given.add(remedy)
+                    due.add(remedy)
+            case event:
+                is_own = incident_of(event) == first.id
         if is_own:
             yield noted
 

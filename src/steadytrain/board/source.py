@@ -129,7 +129,7 @@ class Source:
                         self.heartbeats[getattr(noted.event, "rank", 0)] = noted
                     else:
                         found.append(noted)
-            except (msgspec.DecodeError, ValueError) as error:
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 self.num_bad += 1
                 if len(self.bad) < 20:
                     self.bad.append(Bad(file=path.name, offset=end, why=str(error)))
