@@ -65,7 +65,18 @@ LARGE = {
     "train/session",
     "train/checkpoints",
 }  # architecture, section 8
-COMMANDS = ["analyze", "board", "demo", "doctor", "lint", "remedy", "replay", "report", "run", "show"]
+COMMANDS = [
+    "analyze",
+    "board",
+    "demo",
+    "doctor",
+    "lint",
+    "remedy",
+    "replay",
+    "report",
+    "run",
+    "show",
+]
 
 
 def _name(path):

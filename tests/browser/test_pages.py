@@ -160,6 +160,13 @@ class TestCurves:
         page.wait_for_selector(".compared")
         assert page.locator(".compared tbody th").inner_text() == "asks"
 
+    def test_events_stand_above_the_steps_that_they_belong_to(self, visit):
+        page = visit(run("asks"))
+        page.wait_for_selector(".u-over")
+        plot, strip = (page.locator(one).first.bounding_box() for one in (".u-over", ".heat canvas"))
+        assert abs(plot["x"] - strip["x"]) < 1.5
+        assert abs(plot["width"] - strip["width"]) < 3
+
     def test_values_at_the_cursor_are_told_on_every_chart(self, visit):
         page = visit(run("calm"))
         page.wait_for_selector(".u-over")

@@ -26,7 +26,9 @@ def test_each_step_is_on_the_page_within_a_second_or_two_of_its_line(browser, tm
         page.goto(f"{one.url}/#token={TOKEN}")
         page.wait_for_selector("main .runs")
         env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen([*TRAIN, "--home", str(home)], env=env, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*TRAIN, "--home", str(home)], env=env, stdout=subprocess.DEVNULL
+        )
         try:
             seen = {}
             end = time.monotonic() + 240
@@ -48,7 +50,9 @@ def test_each_step_is_on_the_page_within_a_second_or_two_of_its_line(browser, tm
         page.close()
     lines = list(journal.lines(home))
     assert any(isinstance(line.event, RunEnded) for line in lines)
-    written = {str(line.event.step): line.at for line in lines if isinstance(line.event, StepRecord)}
+    written = {
+        str(line.event.step): line.at for line in lines if isinstance(line.event, StepRecord)
+    }
     lags = sorted(at - written[step] for step, at in seen.items() if step in written)
     assert len(lags) >= 3
     # The middle one: this test shares the machine with the run that it watches.

@@ -19,6 +19,7 @@ import hashlib
 import json
 import math
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -96,7 +97,9 @@ class Board:
         found = await asyncio.to_thread(
             lambda: [glance(one) for one in list(self.library.runs.values())]
         )
-        return JSONResponse({"runs": found, "may_change": self.token is not None})
+        return JSONResponse(
+            {"runs": found, "may_change": self.token is not None, "now": time.time()}
+        )
 
     async def one_run(self, request: Request) -> Response:
         lang = _lang(request)

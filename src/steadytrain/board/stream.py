@@ -6,6 +6,7 @@ back says its last id, and gets the lines that it missed.
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,7 +95,8 @@ class Hub:
                 picked = names if wanted is None or "" in wanted else wanted & names
                 glances = await asyncio.to_thread(_glances, library, picked)
                 count += 1
-                yield _message("runs", {"runs": glances, "names": sorted(names)}, str(count))
+                told = {"runs": glances, "names": sorted(names), "now": time.time()}
+                yield _message("runs", told, str(count))
                 await asyncio.sleep(2 * APART_SECONDS)
                 async for _ in _until(reader):
                     yield b": alive\n\n"

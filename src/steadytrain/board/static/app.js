@@ -14,20 +14,24 @@ function App() {
   const [mayChange, setMayChange] = useState(false);
   const [skew, setSkew] = useState(0);
   const [isHelp, setHelp] = useState(false);
+  const isInRun = parts[0] === "run";
   useEffect(() => { document.documentElement.lang = language === "zh" ? "zh-CN" : "en"; }, [language]);
   useEffect(() => {
     if (state !== "in") return undefined;
-    ask("runs").then((told) => setMayChange(told.may_change)).catch(() => {});
+    const look = () => ask("runs").then((told) => { setMayChange(told.may_change); setSkew(told.now - Date.now() / 1000); setRuns(told.runs); }).catch(() => {});
+    look();
+    // Beside a run, whose page has a line of its own, the list may be some seconds old.
+    if (isInRun) { const timer = setInterval(look, 10_000); return () => clearInterval(timer); }
     return follow({}, (kind, told) => {
       if (kind !== "runs") return;
-      if (told.runs.length) setSkew(told.runs[0].now - Date.now() / 1000);
+      setSkew(told.now - Date.now() / 1000);
       setRuns((was) => {
         const all = new Map((was ?? []).map((one) => [one.id, one]));
         for (const one of told.runs) all.set(one.id, one);
         return told.names.map((name) => all.get(name)).filter(Boolean);
       });
     });
-  }, [state]);
+  }, [state, isInRun]);
   useKeys({
     "?": () => setHelp((was) => !was), Escape: () => setHelp(false),
     t: () => theme.set(isDark.get() ? "light" : "dark"), z: () => lang.set(lang.get() === "zh" ? "en" : "zh"),

@@ -85,7 +85,7 @@ function Focus({ id, data, glance, beat }) {
   for (const one of data.remedies) if (one.deed) pins.push({ x: Math.max(one.deed.step, range[0]), label: one.id.replace("remedy-", "R"), tone: "act" });
   if (data.closed) pins.push({ x: data.closed.step, label: t("closed"), tone: data.state === "cured" ? "good" : "soft" });
   const paint = (name) => (name === "loss" ? colour("ink2") : domainColour(glance.domains.indexOf(name.slice(5))));
-  const common = series && { x: series.x, axis: "step", range, stride: series.stride, held: series.held, pins, onZoom: setZoom };
+  const common = series && { x: series.x, axis: "step", range, stride: series.stride, held: series.held, pins, onZoom: setZoom, isWhole: true };
   const lines = series && names.slice(0, -1).map((name, n) => ({ name, label: name === "loss" ? t("total") : name.slice(5), colour: paint(name), raw: series.raw[n], odd: series.odd[n] }));
   const branch = (indices, paints) => series.branches.map((one) => ({ x: one.x, lines: indices.map((index, n) => ({ values: one.ys[index], colour: paints[n] })) }));
   return html`<section class="card focus" ref=${box}>${!series ? html`<${Empty}>${t("loading")}<//>` : html`

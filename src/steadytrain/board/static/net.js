@@ -118,6 +118,14 @@ export function follow(query, hear) {
       });
     }
   };
-  open();
-  return () => { isOver = true; clearTimeout(again); source?.close(); };
+  // A browser grants six connections to one host, over all its tabs: one that nobody looks at gives
+  // its own back, and hears what it missed when it is looked at again.
+  const see = () => {
+    clearTimeout(again);
+    source?.close();
+    if (!document.hidden) open();
+  };
+  document.addEventListener("visibilitychange", see);
+  if (!document.hidden) open();
+  return () => { isOver = true; document.removeEventListener("visibilitychange", see); clearTimeout(again); source?.close(); };
 }

@@ -180,6 +180,7 @@ function widened([low, high], props) {
   const given = (props.branches ?? []).flatMap((one) => one.lines.map((line) => line.values));
   if (!given.length || props.isTrimmed) return [low, high];
   const [below, above] = limits(given, { isLog: props.isLog });
+  if (props.isWhole) return [Math.min(low, below), Math.max(high, above)];
   if (props.isLog) {
     const most = high / low;
     return [Math.max(Math.min(low, below), low / most), Math.min(Math.max(high, above), high * most)];

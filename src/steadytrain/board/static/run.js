@@ -33,7 +33,11 @@ export function RunPages({ id, parts, runs, mayChange, now: clockNow }) {
       setBeat((was) => was + 1);
       if (news.marks && !timer) timer = setTimeout(() => { timer = null; load(); }, 150);
     });
-    return () => { stop(); clearTimeout(timer); };
+    // The title tells of an incident even where nobody looks.
+    const aside = setInterval(() => {
+      if (document.hidden) ask("runs").then((all) => { const one = all.runs.find((other) => other.id === id); if (one) setGlance(one); }).catch(() => {});
+    }, 15_000);
+    return () => { stop(); clearTimeout(timer); clearInterval(aside); };
   }, [id, language]);
   useEffect(() => { document.title = `${glance?.open.length ? "\u25b2 " : ""}${id} \u00b7 steadytrain`; }, [id, glance]);
   const page = parts[0] ?? "curves";
@@ -147,7 +151,7 @@ function Curves({ id, told, glance, now, beat, mayChange, runs, reload }) {
   });
   const open = (name) => address(["run", id, "incident", name]);
   const at = (mark) => (view.axis === "time" ? mark.time : view.axis === "tokens" ? mark.tokens : mark.x);
-  const shades = told.marks.incidents.map((one) => ({ from: at(one), to: one.until ? at(one.until) : null, tone: one.state === "cured" ? "plain" : "warn" }));
+  const shades = told.marks.incidents.map((one) => ({ from: at(one), to: one.until ? at(one.until) : null, tone: one.state === "open" ? "warn" : "plain" }));
   const common = { x: series?.x ?? [], axis: view.axis, range, stride: series?.stride ?? 1, isTrimmed: view.isTrimmed, onZoom: zoom, spans: shades, held: series?.held };
   const lineOf = (index, label, paint) => ({
     name: names[index], label, colour: paint, raw: series.raw[index], soft: series.soft?.[index] ?? null, odd: series.odd[index],
