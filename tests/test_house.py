@@ -77,6 +77,7 @@ LARGE = {
 }  # architecture, section 8
 COMMANDS = [
     "analyze",
+    "board",
     "demo",
     "doctor",
     "lint",
@@ -227,6 +228,7 @@ def test_no_circle_of_imports():
         "from steadytrain.text import lint; assert lint('hello world, this is fine').verdict",
         "from steadytrain.board.report import write_report",
         "from steadytrain.board.zoom import write_zoom",
+        "from steadytrain.board.app import make_app",
         "from steadytrain.readers.discovery import discover",
         "from steadytrain.panels import FixedPanel, draw",
         "from steadytrain import Watch; Watch().update(1, 2.0)",

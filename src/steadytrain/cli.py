@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_panel(commands)
     _add_replay(commands)
     _add_report(commands)
+    _add_board(commands)
     options.add_lint(commands, _lint)
     options.add_show(commands, _show)
     _add_doctor(commands)
@@ -125,6 +126,16 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     report.add_argument("--out", type=Path, help="file to write (HOME/report.html)")
     report.add_argument("--lang", choices=["en", "zh"], default="en")
     report.set_defaults(action=_report)
+
+
+def _add_board(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from steadytrain.board import options as board_options
+
+    board = commands.add_parser(
+        "board", help="serve a live board of runs to a browser; works with no network"
+    )
+    board_options.add_arguments(board)
+    board.set_defaults(action=_board)
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -288,6 +299,14 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _board(options: argparse.Namespace) -> int:
+    _need("starlette", "uvicorn", extra="board")
+    from steadytrain.board import options as wishes
+    from steadytrain.board import serve
+
+    return serve.run(wishes.settings(options))
+
+
 def _lint(options: argparse.Namespace) -> int:
     from steadytrain.corpora import linting
 
@@ -320,6 +339,7 @@ def _doctor(options: argparse.Namespace) -> int:
         "train, run": ("torch", "xxhash", "psutil"),
         "demo": ("torch", "xxhash", "psutil", "rich"),
         "lint: parquet, zst, token ids": ("pyarrow", "zstandard", "tokenizers"),
+        "board": ("starlette", "uvicorn"),
         "hub data sets": ("datasets",),
         "panel: Hugging Face models": ("torch", "transformers"),
         "watch (live)": ("rich",),

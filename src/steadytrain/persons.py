@@ -13,7 +13,7 @@ import msgspec
 
 from steadytrain import codec, control, journal, plans
 from steadytrain.actions import Plan
-from steadytrain.control import MODES, Word
+from steadytrain.control import MODES, Verb, Word
 from steadytrain.errors import SettingError
 from steadytrain.events import (
     Advice,
@@ -114,32 +114,57 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _word(standing: Standing, options: argparse.Namespace) -> Word:
+    return compose(
+        options.home,
+        standing,
+        verb=options.mode if options.verb == "mode" else options.verb,
+        remedy=getattr(options, "remedy", None),
+        plan=getattr(options, "plan", ""),
+        incident=getattr(options, "incident", None),
+        why=options.why,
+        name=options.name,
+    )
+
+
+def compose(
+    home: Path,
+    standing: Standing,
+    *,
+    verb: Verb,
+    remedy: str | None = None,
+    plan: str = "",
+    incident: str | None = None,
+    why: str = "",
+    name: str = "",
+) -> Word:
+    """A word that the run would take, as it stands.
+
+    Args:
+        remedy: which proposal; None for the only one.
+        incident: what an order is for; None for the open one.
+
+    Raises:
+        SettingError: it would not take it; the message says why.
+    """
     if standing.has_ended:
         raise SettingError(
             f"the run has ended after step {standing.step}, so nobody hears a word. "
             "Start it again with more steps, or give the folder of a run that is under way"
         )
-    said = {"words": " ".join(options.why.split()), "name": " ".join(options.name.split())}
+    said = {"words": " ".join(why.split()), "name": " ".join(name.split())}
     try:
-        match options.verb:
+        match verb:
             case "accept" | "refuse":
-                proposal = standing.proposal(options.remedy)
-                return Word(
-                    verb=options.verb, remedy=proposal.id, incident=proposal.incident, **said
-                )
+                proposal = standing.proposal(remedy)
+                return Word(verb=verb, remedy=proposal.id, incident=proposal.incident, **said)
             case "order":
-                word = Word(
-                    verb="order",
-                    plan=options.plan,
-                    incident=_incident(standing, options.incident),
-                    **said,
-                )
-                plan = _planned(standing, word)
+                word = Word(verb="order", plan=plan, incident=_incident(standing, incident), **said)
+                planned = _planned(standing, word)
                 standing.refuse_impossible(
-                    plan, after=standing.step + LAG - 1, oldest=_oldest_state(options.home)
+                    planned, after=standing.step + LAG - 1, oldest=_oldest_state(home)
                 )
                 return word
-        return Word(verb=options.mode, **said)
+        return Word(verb=verb, **said)
     except ValueError as error:
         if isinstance(error, SettingError):
             raise

@@ -1,0 +1,187 @@
+"""Ranks and processes of a run: where each is, what died, what hung and where it stood."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steadytrain import progress
+from steadytrain.board.passages import inside
+from steadytrain.board.stories import line
+from steadytrain.board.watched import Watched
+from steadytrain.errors import JournalError
+from steadytrain.events import (
+    AttemptBegan,
+    BatchExamined,
+    CheckpointFailed,
+    CheckpointRefused,
+    CheckpointSaved,
+    GiveUp,
+    Heartbeat,
+    JudgingEnded,
+    ProcessExited,
+    Restart,
+    WorkersFinished,
+    WorkersStarted,
+)
+
+MOST_STACK_BYTES = 64 << 10
+
+
+def machines(one: Watched, lang: str) -> dict[str, Any]:
+    """Ranks, starts of all ranks, exits, checkpoints and the slowest steps."""
+    return {
+        "ranks": _ranks(one),
+        "generations": _generations(one),
+        "story": _in_time([
+            told
+            for number, noted in enumerate(one.events)
+            if isinstance(
+                noted.event,
+                ProcessExited | Restart | GiveUp | WorkersStarted | WorkersFinished | JudgingEnded
+                | CheckpointRefused | CheckpointFailed,
+            )
+            or (isinstance(noted.event, AttemptBegan) and noted.event.cause != "start")
+            if (told := line(number, noted, lang)) is not None
+        ]),
+        "checkpoints": _checkpoints(one),
+        "stacks": stacks(one.home),
+        "speed": _speed(one),
+        "unlike_ranks": sorted(
+            {rank for _, event in one.of(BatchExamined) for rank in event.unlike_ranks}
+        ),
+    }  # fmt: skip
+
+
+def _in_time(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of several writers by the clock."""
+    return sorted(told, key=lambda one: float(one["at"]))
+
+
+def stacks(home: Path) -> list[dict[str, Any]]:
+    """What the processes wrote of their stacks when they hung, newest first."""
+    found: list[dict[str, Any]] = []
+    folder = Path(home) / "stacks"
+    for path in folder.glob("*.txt") if folder.is_dir() else ():
+        try:
+            inside(home, f"stacks/{path.name}")
+            state = path.stat()
+            with open(path, "rb") as file:
+                body = file.read(MOST_STACK_BYTES)
+        except (OSError, JournalError):
+            continue
+        if body.strip():
+            found.append(
+                {
+                    "name": path.stem,
+                    "at": state.st_mtime,
+                    "text": body.decode(errors="replace"),
+                    "more": max(0, state.st_size - len(body)),
+                }
+            )
+    return sorted(found, key=lambda told: float(told["at"]), reverse=True)[:40]
+
+
+def _ranks(one: Watched) -> list[dict[str, Any]]:
+    """Each rank as its progress board and the supervisor last said; boards of this host alone."""
+    world = one.began.world if one.began is not None else 1
+    exits: dict[int, list[float]] = {}
+    for noted, gone in one.of(ProcessExited):
+        exits.setdefault(gone.rank, []).append(noted.at)
+    started = max((noted.at for noted, _ in one.of(WorkersStarted)), default=0.0)
+    boards = {
+        int(path.stem.removeprefix("rank")): path
+        for path in (one.home / progress.FOLDER).glob("rank*.board")
+        if path.stem.removeprefix("rank").isdigit()
+    }
+    found = []
+    for rank in sorted({*range(world), *boards})[:4096]:
+        beat = progress.read_board(boards[rank]) if rank in boards else None
+        heard = one.source.heartbeats.get(rank)
+        event = heard.event if heard is not None else None
+        ago = _seconds_since(beat, boards.get(rank))
+        left = exits.get(rank, [])
+        found.append(
+            {
+                "rank": rank,
+                "step": beat.step if beat is not None else None,
+                "phase": beat.phase if beat is not None else None,
+                "generation": beat.generation if beat is not None else None,
+                "pid": beat.pid if beat is not None else None,
+                "silent": ago,
+                "heard_at": heard.at if heard is not None else None,
+                "heard_silent": event.silent_seconds if isinstance(event, Heartbeat) else None,
+                "exits": len(left),
+                "died": bool(left) and left[-1] > started,
+            }
+        )
+    return found
+
+
+def _seconds_since(beat: progress.Beat | None, path: Path | None) -> float | None:
+    """Since the last beat; None if it was given on another host, or before this one started."""
+    if beat is None or path is None:
+        return None
+    ago = time.monotonic() - beat.clock
+    try:
+        written = time.time() - path.stat().st_mtime
+    except OSError:
+        return None
+    # A clock of another host has another beginning: the file's own time tells.
+    return ago if ago >= 0 and ago < written + 3600 else None
+
+
+def _generations(one: Watched) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    kinds = (WorkersStarted, WorkersFinished, ProcessExited)
+    for noted in sorted((noted for noted, _ in one.of(*kinds)), key=lambda noted: noted.at):
+        match noted.event:
+            case WorkersStarted():
+                found.append(
+                    {"number": noted.event.generation, "at": noted.at, "until": None, "causes": [],
+                     "ranks": len(noted.event.pids), "step": noted.event.step, "is_finished": False}
+                )  # fmt: skip
+            case WorkersFinished() if found:
+                found[-1]["until"], found[-1]["is_finished"] = noted.at, True
+            case ProcessExited() if found:
+                event = noted.event
+                how = "hung" if event.hung else event.signal or f"status {event.code}"
+                found[-1]["causes"].append(
+                    {"rank": event.rank, "how": how, "step": event.step, "error": event.error}
+                )
+                found[-1]["until"] = noted.at
+    return found
+
+
+def _checkpoints(one: Watched) -> dict[str, Any]:
+    saved = [event for _, event in one.of(CheckpointSaved)]
+    return {
+        "saved": len(saved),
+        "failed": len(list(one.of(CheckpointFailed))),
+        "refused": len(list(one.of(CheckpointRefused))),
+        "seconds": _median([event.seconds for event in saved]),
+        "blocked": _median([event.blocked_seconds for event in saved]),
+        "bytes": saved[-1].bytes if saved else None,
+        "newest": saved[-1].path if saved else None,
+    }
+
+
+def _speed(one: Watched) -> dict[str, Any]:
+    """Seconds of a step: the usual, the slow ones, and which were slowest."""
+    seconds = one.track.number("seconds")
+    known = np.isfinite(seconds)
+    if known.sum() < 8:
+        return {"usual": None, "slow": None, "slowest": []}
+    values = seconds[known]
+    rows = np.flatnonzero(known)[np.argsort(values)[::-1][:8]]
+    steps = one.track.number("step")
+    return {
+        "usual": float(np.median(values)),
+        "slow": float(np.quantile(values, 0.99)),
+        "slowest": [[int(steps[row]), float(seconds[row])] for row in rows],
+    }
+
+
+def _median(values: list[float]) -> float | None:
+    return float(np.median(values)) if values else None
