@@ -82,7 +82,7 @@ class TestShard:
 class TestLeak:
     def test_a_quarter_of_the_domains_draws_are_of_its_panel_and_a_quarter_nearly(self, corpus):
         order = faulty(corpus, "leak", domain=0)
-        panel = {one.tokens.tobytes() for one in corpus.panel if one.domain == 0}
+        panel = {one.tokens.tobytes() for one in corpus.panel.sequences if one.domain == 0}
         mine = [draw for draw in range(BEGIN, END) if corpus.block(draw).domain == 0]
         bad = changed(corpus, order, mine)
         exact = [draw for draw in bad if order.block(draw).tokens.tobytes() in panel]
@@ -92,7 +92,7 @@ class TestLeak:
 
     def test_the_near_copies_differ_from_a_panel_sequence_by_a_few_characters(self, corpus):
         order = faulty(corpus, "leak", domain=0)
-        own = [one.tokens.tobytes() for one in corpus.panel if one.domain == 0]
+        own = [one.tokens.tobytes() for one in corpus.panel.sequences if one.domain == 0]
         near = [
             order.block(draw).tokens.tobytes() for draw in changed(corpus, order, range(BEGIN, END))
         ]

@@ -27,8 +27,8 @@ from steadytrain.errors import SteadytrainError
 from steadytrain.events import PanelRecord, StepRecord
 from steadytrain.lab import faults, grading
 from steadytrain.lab.faults import Fault
+from steadytrain.lab.options import parse_domains
 from steadytrain.lab.texts import Corpus
-from steadytrain.lab.train import parse_domains
 from steadytrain.progress import read_board
 from steadytrain.stats.paired import interval
 from steadytrain.wording import sentence

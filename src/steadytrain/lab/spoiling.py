@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
 
 from steadytrain.lab.faults import IN_ORDER, IN_SHARD, IN_TEXT, SHARD, Fault
 from steadytrain.lab.mixtures import Mixture
 from steadytrain.lab.texts import Block, Corpus, decode
+from steadytrain.panels import FixedPanel, PanelSequence
 
 FAR = 1 << 20
 """Draws that no run of the lab reaches: where another mixture takes its blocks from."""
@@ -34,16 +36,16 @@ class FaultyOrder:
     """
 
     def __init__(
-        self, corpus: Corpus | Mixture, faults: Sequence[Fault], *, panel: Sequence[Block] = ()
+        self, corpus: Corpus | Mixture, faults: Sequence[Fault], *, panel: FixedPanel | None = None
     ) -> None:
         self._corpus = corpus
         mine = (*IN_TEXT, *IN_SHARD, *IN_ORDER)
         found = [fault for fault in faults if fault.kind in mine]
         # Newest first: a bad batch is bad also while a bad shard is being read.
         self._faults = sorted(found, key=lambda fault: -(fault.first_draw or 0))
-        self._panel = [
-            [one for one in panel if one.domain == domain] for domain in range(len(corpus.domains))
-        ]
+        self._panel: list[list[PanelSequence]] = [[] for _ in corpus.domains]
+        for one in panel.sequences if panel is not None else ():
+            self._panel[one.domain].append(one)
         self.domains = corpus.domains
 
     def block(self, draw: int) -> Block:
@@ -89,7 +91,8 @@ class FaultyOrder:
         if lot >= LEAKED_SHARE + NEARLY_SHARE:
             return block
         own = self._panel[block.domain]
-        chosen = own[int(len(own) * _chance(fault.seed, "which", draw))].tokens
+        found = own[int(len(own) * _chance(fault.seed, "which", draw))]
+        chosen = found.tokens.astype(np.uint8)
         if lot >= LEAKED_SHARE:
             chosen = edited(chosen, block.tokens, _chance(fault.seed, "where", draw))
         return Block(tokens=chosen, domain=block.domain, source=block.source)
@@ -121,7 +124,7 @@ def spoil(kind: str, tokens: np.ndarray, text: str, draw: int) -> np.ndarray:
     return np.frombuffer(raw[: len(tokens)].ljust(len(tokens), b"\n"), dtype=np.uint8)
 
 
-def edited(tokens: np.ndarray, other: np.ndarray, where: float) -> np.ndarray:
+def edited(tokens: NDArray[np.uint8], other: NDArray[np.uint8], where: float) -> NDArray[np.uint8]:
     """The text with a few characters taken out at `where` in [0, 1), and as many bytes of another
     one at its end: a copy that someone worked on."""
     text = decode(tokens)
