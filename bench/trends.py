@@ -4,117 +4,89 @@
 
 `--texts` holds zh.jsonl, en.jsonl and code.jsonl. For each seed three base runs of 1,000 updates are
 made; all others branch off one of them, go on as before for 200 updates, and then one thing happens.
-The judge only watches. Counted is what the first explanation says, and how long it took.
+The judge only watches. Counted are explanations that are right, those that are wrong, and the updates
+from the event to the first right one.
 An interrupted bench goes on where it stopped if --keep names the same folder. `--journals FOLDER`
 judges kept runs again, with today's judge and without training.
 """
 
 import argparse
 import shutil
+import statistics
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import forks
+import stories
 from forks import Row
-from steadytrain import journal, recipes
-from steadytrain.events import PanelRecord, RunEnded
-from steadytrain.lab import faults
-from steadytrain.lab.faults import Fault
-from steadytrain.lab.mixtures import parse as parse_mixture
-from steadytrain.lab.model import Config
-from steadytrain.lab.texts import Corpus
-from steadytrain.lab.train import Settings, load_corpus, train
-
-DOMAINS = ("zh", "en", "code")
-PEAK, LOW = 4e-3, 2e-4
-BATCH = 16
-LOOK_EVERY = 20
-BASE, CALM = 1000, 200
-EVENT = BASE + CALM
-"""The step after which something happens."""
-
-PROOF = 60
-"""Updates that a base run makes after the checkpoint, so that it is known to be healthy."""
-
-EVEN = "0.34,0.33,0.33"
-Rates = tuple[tuple[int, float], ...]
-HELD: Rates = ((0, 0.0), (50, PEAK))
-DECAYED: Rates = (*HELD, (600, PEAK), (900, LOW))
-REWARMED: Rates = (*DECAYED, (EVENT, LOW), (EVENT + 30, PEAK))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Story:
-    """What a run goes through.
-
-    Attributes:
-        base: the run that it branches off; empty for a base run itself.
-        mixture: as `--mixture` of the lab has it, of the whole life.
-        steps: after the event.
-        fault: kind and domain of what happens at the event, if that is a fault.
-    """
-
-    base: str = ""
-    mixture: str = f"{EVEN}@0"
-    rates: Rates = HELD
-    steps: int = 400
-    fault: str = ""
-
-
-STORIES = {
-    "base-even": Story(),
-    "base-en": Story(mixture="0,1,0@0", rates=DECAYED),
-    "base-pair": Story(mixture="0,0.5,0.5@0"),
-    "control": Story(base="base-even"),
-    "control-low": Story(base="base-en", mixture="0,1,0@0", rates=DECAYED),
-    "rewarm": Story(base="base-en", mixture="0,1,0@0", rates=REWARMED, steps=500),
-    "new-domains-80": Story(
-        base="base-en", mixture=f"0,1,0@0;0.1,0.8,0.1@{EVENT}", rates=REWARMED, steps=700
-    ),
-    "new-domains-34": Story(
-        base="base-en", mixture=f"0,1,0@0;0.33,0.34,0.33@{EVENT}", rates=REWARMED, steps=700
-    ),
-    "starved": Story(base="base-even", mixture=f"{EVEN}@0;0.06,0.47,0.47@{EVENT}"),
-    "raised": Story(base="base-even", mixture=f"{EVEN}@0;0.17,0.17,0.66@{EVENT}"),
-    "new-domain": Story(base="base-pair", mixture=f"0,0.5,0.5@0;{EVEN}@{EVENT}"),
-    "leak": Story(base="base-even", fault="leak:zh"),
-    "shard-garbled": Story(base="base-even", fault="shard-garbled:zh"),
-    "shard-encoded": Story(base="base-even", fault="shard-encoded:en"),
-    "annealing": Story(
-        base="base-even", rates=(*HELD, (EVENT, PEAK), (EVENT + 400, 0.02 * PEAK))
-    ),
-}  # fmt: skip
-BASES = tuple(name for name, story in STORIES.items() if not story.base)
-Run = tuple[str, int]
+from steadytrain import journal
+from steadytrain.causes import NOT_KNOWN
+from steadytrain.events import Event, PanelRecord, RunEnded, Trend
+from steadytrain.lab.train import train
+from steadytrain.replay import recall, recipe_of
+from stories import BASES, CONTROLS, DOMAINS, EVENT, STORIES, Name, Run, Story
 
 
 def main() -> None:
     options = _options()
-    known = forks.read_rows(options.json)
-    if not options.print:
-        forks.say_machine("cpu")
-        rows = [row for row in known if "error" not in row]
-        done = {(row["story"], row["seed"]) for row in rows}
-        seeds = range(options.first_seed, options.first_seed + options.seeds)
-        wanted = [one for one in STORIES if not options.only or one in options.only.split(",")]
-        with tempfile.TemporaryDirectory() as scratch:
-            root = options.keep or Path(scratch)
-            for batch in _in_order(wanted, seeds, done):
-                for seed in {seed for _, seed in batch}:
-                    corpus(options.texts, seed)  # read before forking
-                found = forks.run_all(
-                    partial(_work, options.texts, root), batch,
-                    folder=lambda run: root / f"{run[0]}-{run[1]}", jobs=options.jobs,
-                )  # fmt: skip
-                for (story, seed), row in found:
-                    row = {"story": story, "seed": seed} | row
-                    forks.append_row(options.json, row)
-                    rows.append(row)
-                    print(row, flush=True)
-        known = rows
+    if options.journals:
+        if options.json and options.json.exists():
+            raise SystemExit(f"{options.json} holds other verdicts. Name a new file with --json.")
+        rows = [
+            row | verdict(options.journals / f"{row['story']}-{row['seed']}", row["story"])
+            for row in _kept(options)
+        ]
+        for row in rows:
+            forks.append_row(options.json, row)
+    elif options.print:
+        rows = forks.read_rows(options.json)
+    else:
+        rows = _made(options)
+    say([row for row in rows if "error" not in row])
+
+
+def _made(options: argparse.Namespace) -> list[Row]:
+    """Rows of runs that were made now or before."""
+    if options.texts is None:
+        raise SystemExit("--texts is needed to train: a folder with zh.jsonl, en.jsonl, code.jsonl")
+    forks.say_machine("cpu")
+    rows = [row for row in forks.read_rows(options.json) if "error" not in row]
+    done = {(row["story"], row["seed"]) for row in rows}
+    with tempfile.TemporaryDirectory() as scratch:
+        root = options.keep or Path(scratch)
+        for batch in _in_order(_stories(options), _seeds(options), done):
+            for seed in {seed for _, seed in batch}:
+                stories.corpus(options.texts, seed)  # read before forking
+            found = forks.run_all(
+                partial(_work, options.texts, root), batch,
+                folder=lambda run: root / f"{run[0]}-{run[1]}", jobs=options.jobs,
+            )  # fmt: skip
+            for (story, seed), row in found:
+                row = {"story": story, "seed": seed} | row
+                forks.append_row(options.json, row)
+                rows.append(row)
+                print(_line(row), flush=True)
+    return rows
+
+
+def _kept(options: argparse.Namespace) -> list[Row]:
+    runs = [(story, seed) for seed in _seeds(options) for story in _stories(options)]
+    return [
+        {"story": story, "seed": seed}
+        for story, seed in runs
+        if (options.journals / f"{story}-{seed}").exists()
+    ]
+
+
+def _stories(options: argparse.Namespace) -> list[str]:
+    return [one for one in STORIES if not options.only or one in options.only.split(",")]
+
+
+def _seeds(options: argparse.Namespace) -> range:
+    return range(options.first_seed, options.first_seed + options.seeds)
 
 
 def _in_order(wanted: Sequence[str], seeds: Sequence[int], done: set[Run]) -> list[list[Run]]:
@@ -130,63 +102,13 @@ def _in_order(wanted: Sequence[str], seeds: Sequence[int], done: set[Run]) -> li
     return [batch for batch in found if batch]
 
 
-@cache
-def corpus(texts: Path, seed: int) -> Corpus:
-    return load_corpus(_plain(texts, Path("unused"), seed))
-
-
-def _plain(texts: Path, home: Path, seed: int) -> Settings:
-    return Settings(
-        home=home,
-        seed=seed,
-        domains={name: str(texts / f"{name}.jsonl") for name in DOMAINS},
-        batch_size=BATCH,
-        config=Config(width=64, layers=2, heads=2),
-        panel_every=LOOK_EVERY,
-        checkpoint_every=BASE,
-        judge=recipes.pretrain(mode="observe"),
-    )
-
-
-def settings_of(texts: Path, root: Path, run: Run) -> Settings:
-    """A run below a folder; what it branches off lies beside it."""
-    name, seed = run
-    story = STORIES[name]
-    folder = root / f"{name}-{seed}"
-    plain = replace(
-        _plain(texts, folder / "run", seed),
-        mixture=parse_mixture(story.mixture),
-        rates=story.rates,
-    )
-    if not story.base:
-        return replace(plain, steps=BASE + PROOF)
-    if story.fault:
-        faults.save((_fault(story.fault, seed),), folder / "faults.json")
-        plain = replace(plain, fault_plan=folder / "faults.json")
-    base = root / f"{story.base}-{seed}" / "run"
-    return replace(plain, steps=EVENT + story.steps, branch_from=(base, BASE))
-
-
-def _fault(named: str, seed: int) -> Fault:
-    """From the event to the end of the run."""
-    kind, _, domain = named.partition(":")
-    return Fault(
-        kind=kind,
-        step=EVENT + 1,
-        seed=seed,
-        domain=DOMAINS.index(domain),
-        first_draw=EVENT * BATCH,
-        end_draw=(EVENT + 10_000) * BATCH,
-    )
-
-
 def _work(texts: Path, root: Path, run: Run, folder: Path) -> Row:
     home = folder / "run"
     if home.exists() and not (home / "journal").exists():
         shutil.rmtree(home)
     if not home.exists() or not _has_ended(home):
-        train(settings_of(texts, root, run), corpus=corpus(texts, run[1]))
-    return moves(home)
+        train(stories.settings_of(texts, root, run), corpus=stories.corpus(texts, run[1]))
+    return verdict(folder, run[0])
 
 
 def _has_ended(home: Path) -> bool:
@@ -194,9 +116,45 @@ def _has_ended(home: Path) -> bool:
     return any(isinstance(event, RunEnded) for event in journal.load(home, "rank0"))
 
 
-def moves(home: Path) -> Row:
+def verdict(folder: Path, story: str) -> Row:
+    """What today's judge makes of a kept run, and how its panel moved."""
+    home = folder / "run" if (folder / "run").exists() else folder
+    past = journal.load(home, "rank0")
+    reached = [one for _, judgments, _ in recall(recipe_of(past), past) for one in judgments]
+    return judged(STORIES[story], [one for one in reached if isinstance(one, Trend)]) | moves(past)
+
+
+def judged(story: Story, trends: Sequence[Trend]) -> Row:
+    """Explanations given, sorted into right, fine and wrong.
+
+    An explanation is right if any of its domains is; it is wrong if it came before anything had
+    happened, or if none of its domains may be called so.
+    """
+    given = [one for one in trends if one.state == "explained" and one.pattern != NOT_KNOWN]
+    right = [one for one in given if _holds(one, story, story.right)]
+    fine = [one for one in given if _holds(one, story, story.fine)]
+    wrong = [one for one in given if one not in right and one not in fine]
+    ends = Counter(one.state for one in trends if one.state != "explained")
+    return {
+        "given": [[one.step, one.pattern, list(one.domains)] for one in given],
+        "right": len(right),
+        "wrong": [[one.step, one.pattern, list(one.domains)] for one in wrong],
+        "first": [given[0].step, given[0].pattern, list(given[0].domains)] if given else None,
+        "delay": min((one.step for one in right), default=story.event) - story.event,
+        "not_known": sum(one.state == "explained" and one.pattern == NOT_KNOWN for one in trends),
+        "ends": dict(ends),
+    }
+
+
+def _holds(trend: Trend, story: Story, names: Sequence[Name]) -> bool:
+    return trend.step > story.event and any(
+        (trend.pattern, domain) in names for domain in trend.domains
+    )
+
+
+def moves(past: Sequence[Event]) -> Row:
     """Mean loss of each domain at each look."""
-    looks = [one for one in journal.load(home, "rank0") if isinstance(one, PanelRecord)]
+    looks = [one for one in past if isinstance(one, PanelRecord)]
     return {
         "steps": [one.step for one in looks],
         "losses": [
@@ -204,6 +162,80 @@ def moves(home: Path) -> Row:
             for one in looks
         ],
     }
+
+
+def say(rows: Sequence[Row]) -> None:
+    """Names by story, then the movements that were to be named."""
+    print(
+        "\nstory           runs  right  wrong  not known  updates to the first right (most)  ends"
+    )
+    for name, story in STORIES.items():
+        mine = [row for row in rows if row["story"] == name]
+        if not mine:
+            continue
+        delays = sorted(row["delay"] for row in mine if row["right"])
+        later = f"{statistics.median(delays):.0f} ({delays[-1]})" if delays else "-"
+        right = str(sum(bool(row["right"]) for row in mine)) if story.right else "-"
+        ends = sum((Counter(row["ends"]) for row in mine), Counter())
+        print(
+            f"{name:15} {len(mine):4} {right:>6} {sum(len(row['wrong']) for row in mine):6} "
+            f"{sum(row['not_known'] for row in mine):10}  {later:>34}  {dict(ends)}"
+        )
+    for row in rows:
+        for step, pattern, domains in row["wrong"]:
+            print(f"wrong: {row['story']} {row['seed']}, step {step}: {pattern}, {domains}")
+    say_moves(rows)
+
+
+def say_moves(rows: Sequence[Row]) -> None:
+    """How far each domain moved from where it was at the event, and from its control there."""
+    print(
+        "\nnats against the mean of the three looks up to the event; in brackets against the run of\n"
+        "the same seed that went on undisturbed; medians over the seeds\n"
+        "story           domain          after 40         after 100         after 400  "
+        "largest      after (updates)"
+    )
+    for name, story in STORIES.items():
+        mine = [row for row in rows if row["story"] == name]
+        if not mine or not story.base or name in CONTROLS.values():
+            continue
+        others = {row["seed"]: row for row in rows if row["story"] == CONTROLS.get(story.base)}
+        for domain, named in enumerate(DOMAINS):
+            curves = [_moved(row, domain) for row in mine]
+            calm = [
+                _moved(others[row["seed"]], domain) if row["seed"] in others else {} for row in mine
+            ]
+            cells = [_cell(curves, calm, after) for after in (40, 100, 400)]
+            peaks = [max(curve.items(), key=lambda one: abs(one[1])) for curve in curves]
+            print(
+                f"{name:15} {named:6} {cells[0]:>17} {cells[1]:>17} {cells[2]:>17}  "
+                f"{statistics.median(value for _, value in peaks):+7.3f} "
+                f"{statistics.median(after for after, _ in peaks):20.0f}"
+            )
+
+
+def _moved(row: Row, domain: int) -> dict[int, float]:
+    """Updates since the event -> change of a domain's loss."""
+    looks = list(zip(row["steps"], row["losses"], strict=True))
+    before = [losses[domain] for step, losses in looks if step <= EVENT][-3:]
+    level = statistics.fmean(before)
+    return {step - EVENT: losses[domain] - level for step, losses in looks if step > EVENT}
+
+
+def _cell(curves: Sequence[dict[int, float]], calm: Sequence[dict[int, float]], after: int) -> str:
+    moved = statistics.median(curve[after] for curve in curves)
+    beside = [
+        curve[after] - other[after]
+        for curve, other in zip(curves, calm, strict=True)
+        if after in other
+    ]
+    return f"{moved:+.3f}" + (f" ({statistics.median(beside):+.3f})" if beside else "")
+
+
+def _line(row: Row) -> str:
+    if "error" in row:
+        return f"{row['story']} {row['seed']}: FAILED {row['error'][-300:]}"
+    return f"{row['story']} {row['seed']}: {row['given']}, wrong {row['wrong']}"
 
 
 def _options() -> argparse.Namespace:
@@ -218,6 +250,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="rows go here; those in it are not made again")
     parser.add_argument("--print", action="store_true", help="only the table of what --json holds")
     parser.add_argument("--keep", type=Path, help="folder for the runs")
+    parser.add_argument("--journals", type=Path, help="judge the runs kept here, train nothing")
     return parser.parse_args()
 
 

@@ -231,7 +231,7 @@ def _close(
     """The closing tables, the report, the verdict."""
     guarded, undisturbed = root / "guarded", root / "undisturbed"
     grades = grading.grade(guarded, planned)
-    comparisons = grading.compare(guarded, undisturbed, corpus.domains) if planned else ()
+    comparisons = grading.compare(guarded, undisturbed, corpus.domains, planned) if planned else ()
     false = grading.false_incidents(guarded, planned)
     false += grading.false_incidents(undisturbed, ()) if planned else 0
     report = write_report(guarded, lang=settings.lang)

@@ -16,6 +16,7 @@ from steadytrain.causes import (
     CORRUPTED_MOMENTS,
     CORRUPTED_WEIGHTS,
     EPSILON,
+    LEAKED,
     LEARNING_RATE,
     LOGIT_GROWTH,
     MIXTURE,
@@ -71,6 +72,9 @@ EXPECTED_DEFECT = {
     "markup": "markup",
     "wrong-domain": "wrong_domain",
 }
+EXPECTED_DEFECT |= {f"{SHARD}{kind}": defect for kind, defect in EXPECTED_DEFECT.items()}
+EXPECTED_PATTERN = {"leak": LEAKED}
+"""Of faults that are no incident: training goes well, only the panel measures nothing any more."""
 
 SHARD_STEPS = 4
 """A bad shard lasts for so many updates."""
