@@ -127,13 +127,13 @@ def verdict(folder: Path, story: str) -> Row:
 def judged(story: Story, trends: Sequence[Trend]) -> Row:
     """Explanations given, sorted into right, fine and wrong.
 
-    An explanation is right if any of its domains is; it is wrong if it came before anything had
-    happened, or if none of its domains may be called so.
+    An explanation is right if it says what must be said, wrong if it came before anything had
+    happened, or if one of its domains may not be called so.
     """
     given = [one for one in trends if one.state == "explained" and one.pattern != NOT_KNOWN]
-    right = [one for one in given if _holds(one, story, story.right)]
-    fine = [one for one in given if _holds(one, story, story.fine)]
-    wrong = [one for one in given if one not in right and one not in fine]
+    fine = [one for one in given if _may_be(one, story)]
+    right = [one for one in fine if not _names(one).isdisjoint(story.right)]
+    wrong = [one for one in given if one not in fine]
     ends = Counter(one.state for one in trends if one.state != "explained")
     return {
         "given": [[one.step, one.pattern, list(one.domains)] for one in given],
@@ -146,10 +146,12 @@ def judged(story: Story, trends: Sequence[Trend]) -> Row:
     }
 
 
-def _holds(trend: Trend, story: Story, names: Sequence[Name]) -> bool:
-    return trend.step > story.event and any(
-        (trend.pattern, domain) in names for domain in trend.domains
-    )
+def _names(trend: Trend) -> set[Name]:
+    return {(trend.pattern, domain) for domain in trend.domains}
+
+
+def _may_be(trend: Trend, story: Story) -> bool:
+    return trend.step > story.event and _names(trend) <= {*story.right, *story.fine}
 
 
 def moves(past: Sequence[Event]) -> Row:
