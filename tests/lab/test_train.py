@@ -132,7 +132,9 @@ class TestRun:
         faults.save([leak], plan)
         train(replace(small, fault_plan=plan))
         order = order_of(small.home)
-        panel = {one.tokens.tobytes() for one in load_corpus(small).panel.sequences if one.domain == 1}
+        panel = {
+            one.tokens.tobytes() for one in load_corpus(small).panel.sequences if one.domain == 1
+        }
         leaked = [
             draw
             for draw in range(48)
