@@ -66,6 +66,7 @@ PUBLIC_NAMES = {
         "Ranks",
         "Session",
         "WarmupStableDecay",
+        "Waypoints",
         "branch_step",
     ],
     "steadytrain.panels": ["FixedPanel", "PanelSegment", "PanelSequence", "draw", "named"],

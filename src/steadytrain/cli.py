@@ -63,9 +63,11 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo.add_argument(
         "--faults",
         help="comma-separated (one of each sort): garbled, newlines, encoded, repetition, markup, "
-        "wrong-domain, repeated-batch, mixture, outbreak, logits, learning-rate, gradient, "
-        "weights, moments, optimizer, adam-reset, betas, epsilon, rank, kill, freeze, tear; a "
-        "fault in the text may name its domain: garbled:en",
+        "wrong-domain; the same in half of a domain's documents for 400 updates: shard-garbled, "
+        "shard-newlines, shard-encoded, shard-repetition, shard-markup, shard-wrong-domain; "
+        "repeated-batch, mixture, leak (panel text is trained on), outbreak, logits, "
+        "learning-rate, gradient, weights, moments, optimizer, adam-reset, betas, epsilon, rank, "
+        "kill, freeze, tear; a fault in the text may name its domain: garbled:en",
     )
     demo.add_argument("--no-faults", action="store_true", help="only train, and watch")
     demo.add_argument(

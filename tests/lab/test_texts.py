@@ -16,6 +16,15 @@ def write_words(path, *, words, seed):
     return str(path)
 
 
+def write_documents(path, *, documents, seed):
+    """Documents of some blocks each, all different."""
+    random = Random(seed)
+    texts = [" ".join(str(random.randrange(10**9)) for _ in range(70)) for _ in range(documents)]
+    lines = (json.dumps({"id": f"d{number}", "text": text}) for number, text in enumerate(texts))
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
 @pytest.fixture
 def domains(tmp_path):
     return {

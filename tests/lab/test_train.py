@@ -3,6 +3,7 @@
 import argparse
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,17 +11,11 @@ import torch
 from steadytrain import journal
 from steadytrain.errors import SettingError
 from steadytrain.events import PanelRecord, RunBegan, RunEnded, StepRecord
+from steadytrain.lab import faults
 from steadytrain.lab.mixtures import parse as parse_mixture
 from steadytrain.lab.model import Config
-from steadytrain.lab.train import (
-    Settings,
-    add_arguments,
-    assemble,
-    order_of,
-    parse_ramp,
-    settings_of,
-    train,
-)
+from steadytrain.lab.options import add_arguments, parse_branch, parse_ramp, parse_rates
+from steadytrain.lab.train import Settings, assemble, load_corpus, order_of, settings_of, train
 from steadytrain.recipes import pretrain
 from steadytrain.train import Ranks
 from steadytrain.train.measuring import measure
@@ -58,12 +53,14 @@ class TestOptions:
             "--steps", "9", "--seed", "3", "--peak", "0.1", "--schedule", "cosine", "--z-loss",
             "1e-4", "--ramp", "5:2,8:4", "--mixture", "1,1,1@0;2,1,1@4", "--qk-norm", "--softcap",
             "30", "--embed-shrink", "0.5", "--width", "32", "--layers", "2", "--heads", "4", "--device", "cuda", "--threads",
-            "2", "--batch-size", "8", "--mode", "ask", "--trial", "3",
+            "2", "--batch-size", "8", "--mode", "ask", "--trial", "3", "--rates", "0:0,5:1e-3",
+            "--branch-from", "runs/a@4",
         )  # fmt: skip
         assert found == Settings(
             home="home", steps=9, seed=3, peak=0.1, schedule="cosine", z_loss=1e-4,
             ramp=((0, 1), (5, 2), (8, 4)), mixture=parse_mixture("1,1,1@0;2,1,1@4"), device="cuda",
             threads=2, batch_size=8, judge=pretrain(mode="ask", trials=3),
+            rates=((0, 0.0), (5, 1e-3)), branch_from=(Path("runs/a"), 4),
             config=Config(width=32, layers=2, heads=4, qk_norm=True, softcap=30.0, embed_shrink=0.5),
         )  # fmt: skip
 
@@ -74,6 +71,16 @@ class TestOptions:
     def test_what_is_no_ramp_is_refused(self, text):
         with pytest.raises(SettingError, match="is no batch ramp. Write STEP:MICRO-BATCHES"):
             parse_ramp(text)
+
+    @pytest.mark.parametrize("text", ["", "5", "5:", ":2", "5:2;8:4", "5.5:2", "0:0:0"])
+    def test_what_names_no_rates_is_refused(self, text):
+        with pytest.raises(SettingError, match="names no learning rates.*Write UPDATE:RATE pairs"):
+            parse_rates(text)
+
+    @pytest.mark.parametrize("text", ["", "runs/a", "@5", "runs/a@", "runs/a@x"])
+    def test_a_branch_without_a_home_or_a_step_is_refused(self, text):
+        with pytest.raises(SettingError, match="names no step of a run. Write HOME@STEP"):
+            parse_branch(text)
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
     def test_a_gpu_that_is_not_there_is_refused(self, small):
@@ -92,8 +99,49 @@ class TestSchedules:
             slow = 4e-3 * (1 + math.cos(math.pi * (step - 5) / 95)) / 2
             assert cosine.lr(step) == pytest.approx(slow, rel=1e-12)
 
+    def test_rates_stand_in_for_a_schedule(self, small):
+        rates = ((0, 0.0), (4, 1e-3), (8, 1e-3), (10, 1e-4), (12, 1e-3))
+        train(replace(small, rates=rates))
+        used = [one.lr for one in journal.load(small.home) if isinstance(one, StepRecord)]
+        assert used == pytest.approx(
+            [2.5e-4, 5e-4, 7.5e-4, *[1e-3] * 5, 5.5e-4, 1e-4, 5.5e-4, 1e-3], rel=1e-12
+        )
+
 
 class TestRun:
+    def test_a_branch_goes_on_in_its_parents_data_until_its_own_plan_differs(self, small):
+        long = replace(small, steps=60, checkpoint_every=20, mixture=parse_mixture("1,1,1@0"))
+        train(long)
+        branch = replace(
+            long, home=small.home.parent / "branch", steps=24, branch_from=(small.home, 20),
+            mixture=parse_mixture("1,1,1@0;0,0,1@22"),
+        )  # fmt: skip
+        train(branch)
+        parent, child = (
+            {one.step: one for one in journal.load(home) if isinstance(one, StepRecord)}
+            for home in (small.home, branch.home)
+        )
+        assert list(child) == [21, 22, 23, 24]
+        assert child[21].sequences == parent[21].sequences
+        assert child[21].nll == parent[21].nll
+        assert child[23].sequences == (0, 0, 4)
+
+    def test_a_leak_and_a_bad_shard_reach_the_run_through_the_fault_plan(self, small):
+        plan = small.home.parent / "faults.json"
+        leak = faults.Fault(kind="leak", step=1, seed=0, domain=1, first_draw=0, end_draw=48)
+        faults.save([leak], plan)
+        train(replace(small, fault_plan=plan))
+        order = order_of(small.home)
+        panel = {
+            one.tokens.tobytes() for one in load_corpus(small).panel.sequences if one.domain == 1
+        }
+        leaked = [
+            draw
+            for draw in range(48)
+            if order.block(draw).domain == 1 and order.block(draw).tokens.tobytes() in panel
+        ]
+        assert leaked
+
     def test_ramp_mixture_and_z_loss_are_on_record(self, small):
         settings = replace(
             small, ramp=((0, 1), (6, 2)), mixture=parse_mixture("1,0,1@0;0,1,0@6"), z_loss=1e-3,

@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from steadytrain.errors import SettingError
 from steadytrain.lab.model import Config, Transformer
-from steadytrain.train import WarmupStableDecay, gradients
+from steadytrain.train import WarmupStableDecay, Waypoints, gradients
 from steadytrain.train.gate import Gate
 from steadytrain.train.losses import (
     ZLoss,
@@ -207,6 +208,37 @@ def test_a_decay_can_begin_early():
     plan = WarmupStableDecay(peak=1.0, steps=100, warmup=0, decay=20, shape="linear")
     assert plan.lr(50, decay_from=40) == pytest.approx(0.5)
     assert plan.lr(90, decay_from=99) == plan.lr(90)
+
+
+def test_waypoints_are_joined_by_straight_lines_and_held_outside():
+    points = ((10, 0.0), (20, 1.0), (50, 1.0), (60, 0.2))
+    plan = Waypoints(points=points)
+    slow = np.interp(range(100), *zip(*points, strict=True))
+    assert [plan.lr(step) for step in range(100)] == pytest.approx(list(slow), abs=1e-12)
+
+
+def test_a_decay_that_begins_early_leaves_the_waypoints_and_never_exceeds_them():
+    plan = Waypoints(points=((0, 1.0), (100, 1.0), (110, 0.0), (120, 1.0)), decay=40)
+    assert plan.lr(60, decay_from=60) == 1.0
+    assert plan.lr(70, decay_from=60) == pytest.approx(1 - math.sqrt(10 / 40))
+    assert plan.lr(100, decay_from=60) == 0.0
+    assert plan.lr(120, decay_from=60) == 0.0
+    assert all(plan.lr(step, decay_from=95) <= plan.lr(step) for step in range(130))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"points": ()}, "do not name a rate.*Write .update, rate. pairs"),
+        ({"points": ((5, 1.0), (5, 2.0))}, "updates that rise"),
+        ({"points": ((5, -1.0),)}, "Write rates of 0 or more"),
+        ({"points": ((5, math.nan),)}, "Write rates of 0 or more"),
+        ({"points": ((5, 1.0),), "decay": 0}, "Write decay=100"),
+    ],
+)
+def test_waypoints_that_make_no_sense_are_refused(fields, words):
+    with pytest.raises(SettingError, match=words):
+        Waypoints(**fields)
 
 
 @pytest.mark.parametrize(

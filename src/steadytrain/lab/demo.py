@@ -27,8 +27,8 @@ from steadytrain.errors import SteadytrainError
 from steadytrain.events import PanelRecord, StepRecord
 from steadytrain.lab import faults, grading
 from steadytrain.lab.faults import Fault
+from steadytrain.lab.options import parse_domains
 from steadytrain.lab.texts import Corpus
-from steadytrain.lab.train import parse_domains
 from steadytrain.progress import read_board
 from steadytrain.stats.paired import interval
 from steadytrain.wording import sentence
@@ -231,7 +231,7 @@ def _close(
     """The closing tables, the report, the verdict."""
     guarded, undisturbed = root / "guarded", root / "undisturbed"
     grades = grading.grade(guarded, planned)
-    comparisons = grading.compare(guarded, undisturbed, corpus.domains) if planned else ()
+    comparisons = grading.compare(guarded, undisturbed, corpus.domains, planned) if planned else ()
     false = grading.false_incidents(guarded, planned)
     false += grading.false_incidents(undisturbed, ()) if planned else 0
     report = write_report(guarded, lang=settings.lang)

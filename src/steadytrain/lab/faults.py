@@ -16,6 +16,7 @@ from steadytrain.causes import (
     CORRUPTED_MOMENTS,
     CORRUPTED_WEIGHTS,
     EPSILON,
+    LEAKED,
     LEARNING_RATE,
     LOGIT_GROWTH,
     MIXTURE,
@@ -27,7 +28,11 @@ from steadytrain.causes import (
 from steadytrain.errors import SettingError
 
 IN_TEXT = ("garbled", "newlines", "encoded", "repetition", "markup", "wrong-domain")
-IN_ORDER = ("repeated-batch", "mixture")
+SHARD = "shard-"
+IN_SHARD = tuple(f"{SHARD}{kind}" for kind in IN_TEXT)
+"""The same in some documents of a domain, for as long as they are drawn: a source went bad."""
+
+IN_ORDER = ("repeated-batch", "mixture", "leak")
 IN_MODEL = ("outbreak", "logits")
 """In the model's own arithmetic, for the batches of some draws: made again, they come again."""
 
@@ -36,7 +41,7 @@ IN_PROCESS = (
     "epsilon", "rank",
 )  # fmt: skip
 FROM_OUTSIDE = ("kill", "freeze", "tear")
-BY_DRAWS = (*IN_TEXT, *IN_ORDER, *IN_MODEL)
+BY_DRAWS = (*IN_TEXT, *IN_SHARD, *IN_ORDER, *IN_MODEL)
 ALL = (*BY_DRAWS, *IN_PROCESS, *FROM_OUTSIDE)
 DEMO = (
     "garbled", "newlines", "learning-rate", "gradient", "weights", "optimizer", *FROM_OUTSIDE,
@@ -44,7 +49,7 @@ DEMO = (
 """What the demo shows: one of each sort."""
 
 EXPECTED_CAUSE = {
-    **dict.fromkeys(IN_TEXT, BAD_TEXT),
+    **dict.fromkeys((*IN_TEXT, *IN_SHARD), BAD_TEXT),
     "repeated-batch": REPEATED_DATA,
     "mixture": MIXTURE,
     "outbreak": SHALLOW_GRADIENTS,
@@ -67,11 +72,16 @@ EXPECTED_DEFECT = {
     "markup": "markup",
     "wrong-domain": "wrong_domain",
 }
+EXPECTED_DEFECT |= {f"{SHARD}{kind}": defect for kind, defect in EXPECTED_DEFECT.items()}
+EXPECTED_PATTERN = {"leak": LEAKED}
+"""Of faults that are no incident: training goes well, only the panel measures nothing any more."""
 
 SHARD_STEPS = 4
 """A bad shard lasts for so many updates."""
 
-LASTING_STEPS = {"mixture": 32, "logits": 40, "repeated-batch": 8}
+LASTING_STEPS = {
+    "mixture": 32, "logits": 40, "repeated-batch": 8, **dict.fromkeys((*IN_SHARD, "leak"), 400),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

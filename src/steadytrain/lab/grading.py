@@ -18,8 +18,10 @@ from steadytrain.events import (
     ProcessExited,
     Remedy,
     RemedyDone,
+    RunBegan,
     RunEnded,
     StepRecord,
+    Trend,
 )
 from steadytrain.lab import faults
 from steadytrain.lab.faults import Fault
@@ -87,6 +89,8 @@ def grade(home: Path, planned: Sequence[Fault]) -> tuple[Grade, ...]:
     for fault in sorted(planned, key=lambda one: one.step):
         if fault.kind in faults.FROM_OUTSIDE:
             grades.append(_grade_process(fault, events, exits))
+        elif fault.kind in faults.EXPECTED_PATTERN:
+            grades.append(_grade_panel(fault, events))
         else:
             grades.append(_grade_training(fault, events))
     return tuple(grades)
@@ -98,7 +102,7 @@ def false_incidents(home: Path, planned: Sequence[Fault]) -> int:
     explained = {
         incident.id
         for fault in planned
-        if fault.kind not in faults.FROM_OUTSIDE
+        if fault.kind not in (*faults.FROM_OUTSIDE, *faults.EXPECTED_PATTERN)
         for incident in [_find_incident(events, _first_affected(fault, events))]
         if incident is not None
     }
@@ -106,8 +110,12 @@ def false_incidents(home: Path, planned: Sequence[Fault]) -> int:
     return sum(one.id not in explained for one in opened)
 
 
-def compare(home: Path, reference: Path, domains: Sequence[str]) -> tuple[Comparison, ...]:
-    """Final perplexity per domain, beside the run without faults."""
+def compare(
+    home: Path, reference: Path, domains: Sequence[str], planned: Sequence[Fault] = ()
+) -> tuple[Comparison, ...]:
+    """Final perplexity per domain, beside the run without faults; where panel text was trained on
+    it says nothing, and such a domain is left out."""
+    leaked = {fault.domain for fault in planned if fault.kind == "leak"}
     ours, theirs = _final_panel(home), _final_panel(reference)
     return tuple(
         Comparison(
@@ -116,6 +124,7 @@ def compare(home: Path, reference: Path, domains: Sequence[str]) -> tuple[Compar
             reference=math.exp(theirs.nll[index] / theirs.tokens[index]),
         )
         for index, name in enumerate(domains)
+        if index not in leaked
     )
 
 
@@ -144,6 +153,35 @@ def _grade_training(fault: Fault, events: list[Event]) -> Grade:
         outcome=outcomes[-1].result if outcomes else "open",
         is_cured=bool(outcomes) and outcomes[-1].result == "cured",
         steps_lost=_steps_lost(events, remedies, incident),
+    )
+
+
+def _grade_panel(fault: Fault, events: list[Event]) -> Grade:
+    """Nothing is to be repaired: it must be told, by its name and of its domain."""
+    affected = _first_affected(fault, events)
+    domains = next((one.domains for one in events if isinstance(one, RunBegan)), ())
+    told = [
+        one
+        for one in events
+        if isinstance(one, Trend) and one.state == "explained" and one.step >= affected
+    ]
+    if not told:
+        return _missed(fault)
+    pattern = faults.EXPECTED_PATTERN[fault.kind]
+    assert fault.domain is not None
+    mine = [one for one in told if domains[fault.domain] in one.domains]
+    first = next((one for one in mine if one.pattern == pattern), told[0])
+    is_named = first.pattern == pattern and first in mine
+    return Grade(
+        fault=fault.kind,
+        step=affected,
+        detected_after=first.step - affected,
+        diagnosis=f"{first.pattern} ({', '.join(first.domains)})",
+        is_named=is_named,
+        remedy="none",
+        outcome="told" if is_named else "open",
+        is_cured=is_named,
+        steps_lost=0,
     )
 
 

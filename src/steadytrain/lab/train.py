@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -18,16 +17,24 @@ from torch.nn.parallel import DistributedDataParallel
 from steadytrain import ramps, recipes
 from steadytrain.errors import SettingError
 from steadytrain.judge.judge import Judge
-from steadytrain.judge.state import Mode
 from steadytrain.lab import faults
 from steadytrain.lab.mixtures import Change, Mixture, Phases, phases
 from steadytrain.lab.mixtures import parse as parse_mixture
 from steadytrain.lab.model import Config, Transformer
+from steadytrain.lab.options import (
+    Shape,
+    add_arguments,
+    parse_branch,
+    parse_domains,
+    parse_ramp,
+    parse_rates,
+)
 from steadytrain.lab.sabotage import Outbreaks, Saboteur
 from steadytrain.lab.spoiling import FaultyOrder
 from steadytrain.lab.texts import Corpus
 from steadytrain.ramps import Ramp
-from steadytrain.train import Feed, Panel, Ranks, Session, WarmupStableDecay
+from steadytrain.train import Feed, Panel, Ranks, Session, WarmupStableDecay, Waypoints
+from steadytrain.train.schedule import Schedule
 
 ORDER = "order.json"
 """In the home: what the data order was made of."""
@@ -35,9 +42,6 @@ ORDER = "order.json"
 OWN_SHARES = {"zh": 0.2, "en": 0.4, "code": 0.4}
 """Of the lab's own text. The handbook is the shortest: at equal shares it would be read ten times
 over and learned by heart, and a panel that is close to that says little."""
-
-
-Shape = Literal["wsd", "cosine"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +59,8 @@ class Settings:
         device: "cpu", or "cuda": one GPU for each rank.
         schedule: "wsd" holds the peak and decays over the last fifth; "cosine" falls from the end
             of the warm-up on.
+        rates: (update, learning rate) to be joined by straight lines instead of a schedule.
+        branch_from: home of another run of the lab, and the newest step to begin from.
         stop_after: leave the loop after this step, as if stopped; a later life goes on.
 
     Source: peak 6e-3 gave the lowest panel loss of 3e-3, 6e-3 and 1.2e-2 (LOG.md 2026-11-23);
@@ -73,6 +79,8 @@ class Settings:
     device: str = "cpu"
     peak: float = 4e-3
     schedule: Shape = "wsd"
+    rates: tuple[tuple[int, float], ...] = ()
+    branch_from: tuple[Path, int] | None = None
     z_loss: float = 0.0
     config: Config = field(default_factory=Config)
     panel_sequences: int = 200
@@ -98,7 +106,7 @@ class Parts:
     optimizer: torch.optim.AdamW
     saboteur: Saboteur
     feed: Feed
-    schedule: WarmupStableDecay
+    schedule: Schedule
     panel: Panel
 
 
@@ -133,9 +141,8 @@ def assemble(settings: Settings, ranks: Ranks, *, corpus: Corpus | None = None) 
         fired=settings.home.parent / "lab" / "fired.json",
         rank=ranks.rank,
     )
-    order = FaultyOrder(_mixed(corpus, _phases(settings)), planned)
+    order = FaultyOrder(_mixed(corpus, _phases(settings)), planned, panel=corpus.panel)
     Outbreaks(bare, order, planned)
-    warmup = max(1, settings.steps // 20)
     return Parts(
         corpus=corpus,
         bare=bare,
@@ -150,13 +157,7 @@ def assemble(settings: Settings, ranks: Ranks, *, corpus: Corpus | None = None) 
             world=ranks.world,
             device=device,
         ),
-        schedule=WarmupStableDecay(
-            peak=settings.peak,
-            steps=settings.steps,
-            warmup=warmup,
-            decay=settings.steps // 5 if settings.schedule == "wsd" else settings.steps - warmup,
-            shape="1-sqrt" if settings.schedule == "wsd" else "cosine",
-        ),
+        schedule=_schedule(settings),
         panel=Panel(corpus.panel),
     )
 
@@ -174,6 +175,7 @@ def train(settings: Settings, *, corpus: Corpus | None = None) -> None:
         judge=settings.judge,
         ranks=ranks,
         schedule=parts.schedule,
+        branch_from=settings.branch_from,
         panel=parts.panel,
         panel_every=settings.panel_every,
         z_loss=settings.z_loss,
@@ -219,7 +221,7 @@ def order_of(home: Path) -> FaultyOrder:
         panel_sequences=kept["panel_sequences"],
     )
     plan = tuple((first, tuple(shares)) for first, shares in kept.get("mixture", ()))
-    return FaultyOrder(_mixed(corpus, plan), planned)
+    return FaultyOrder(_mixed(corpus, plan), planned, panel=corpus.panel)
 
 
 def model_of(home: Path) -> Transformer:
@@ -251,6 +253,19 @@ def _phases(settings: Settings) -> Phases:
     )
 
 
+def _schedule(settings: Settings) -> Schedule:
+    if settings.rates:
+        return Waypoints(points=settings.rates, decay=max(1, settings.steps // 5))
+    warmup = max(1, settings.steps // 20)
+    return WarmupStableDecay(
+        peak=settings.peak,
+        steps=settings.steps,
+        warmup=warmup,
+        decay=settings.steps // 5 if settings.schedule == "wsd" else settings.steps - warmup,
+        shape="1-sqrt" if settings.schedule == "wsd" else "cosine",
+    )
+
+
 def _mixed(corpus: Corpus, plan: Phases) -> Corpus | Mixture:
     return Mixture(corpus, plan) if plan else corpus
 
@@ -268,81 +283,6 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def parse_domains(given: list[str]) -> dict[str, str | None] | None:
-    """`["law=laws.jsonl"]` -> the lab's domains with that one replaced or added.
-
-    Raises:
-        SettingError: no `=`, or an empty name or path.
-    """
-    if not given:
-        return None
-    domains: dict[str, str | None] = {"zh": None, "en": None, "code": None}
-    for one in given:
-        name, mark, where = one.partition("=")
-        if not mark or not name or not where:
-            raise SettingError(
-                f"--domain {one} names no text. Write --domain NAME=PATH, such as "
-                "--domain zh=texts/zh.jsonl or --domain code/rust=src/."
-            )
-        # A finer domain takes its parent's default away: zh/news replaces zh.
-        domains.pop(name.split("/")[0], None)
-        domains[name] = where
-    return domains
-
-
-def parse_ramp(text: str) -> Ramp:
-    """`"500:2,1000:4"` -> ((0, 1), (500, 2), (1000, 4)): after step 500, two micro-batches each.
-
-    Raises:
-        SettingError: this is no ramp.
-    """
-    pairs = [] if text.startswith("0:") else [(0, 1)]
-    for one in text.split(","):
-        after, _, number = one.partition(":")
-        if not (after.isdecimal() and number.isdecimal()):
-            raise SettingError(
-                f"--ramp {text} is no batch ramp. Write STEP:MICRO-BATCHES, such as "
-                "--ramp 500:2,1000:4 for two after step 500 and four after step 1000."
-            )
-        pairs.append((int(after), int(number)))
-    return ramps.checked(pairs, name="ramp")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that name a run, but not its folder or its faults."""
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--domain", action="append", default=[], metavar="NAME=PATH")
-    parser.add_argument(
-        "--mixture",
-        metavar="PLAN",
-        help="planned shares of the domains: 0.2,0.4,0.4@0;0.5,0.25,0.25@600 (or @600-900)",
-    )
-    parser.add_argument("--batch-size", type=int, default=32, help="of a micro-batch, all ranks")
-    parser.add_argument("--ramp", metavar="STEP:N,...", help="micro-batches of later updates")
-    parser.add_argument("--peak", type=float, default=4e-3, help="learning rate")
-    parser.add_argument("--schedule", choices=get_args(Shape), default="wsd")
-    parser.add_argument("--z-loss", type=float, default=0.0, help="coefficient")
-    parser.add_argument("--width", type=int, default=96)
-    parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--heads", type=int, default=3)
-    parser.add_argument("--qk-norm", action="store_true")
-    parser.add_argument("--softcap", type=float)
-    parser.add_argument("--embed-shrink", type=float, default=1.0)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--mode", choices=get_args(Mode), default="act", help="what the judge may do"
-    )
-    parser.add_argument(
-        "--trial",
-        type=int,
-        default=0,
-        metavar="N",
-        help="try remedies out, N times at most",
-    )
-
-
 def settings_of(options: argparse.Namespace, home: Path) -> Settings:
     """The run that the options of `add_arguments` name."""
     return Settings(
@@ -357,6 +297,8 @@ def settings_of(options: argparse.Namespace, home: Path) -> Settings:
         device=options.device,
         peak=options.peak,
         schedule=options.schedule,
+        rates=parse_rates(options.rates) if options.rates else (),
+        branch_from=parse_branch(options.branch_from) if options.branch_from else None,
         z_loss=options.z_loss,
         config=Config(
             width=options.width,

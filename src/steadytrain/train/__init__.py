@@ -4,7 +4,7 @@ from steadytrain.train.branches import branch_step
 from steadytrain.train.feed import Batch, DataOrder, Feed
 from steadytrain.train.panel import Panel
 from steadytrain.train.ranks import Ranks
-from steadytrain.train.schedule import WarmupStableDecay
+from steadytrain.train.schedule import WarmupStableDecay, Waypoints
 from steadytrain.train.session import Session
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "Ranks",
     "Session",
     "WarmupStableDecay",
+    "Waypoints",
     "branch_step",
 ]

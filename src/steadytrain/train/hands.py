@@ -33,7 +33,7 @@ from steadytrain.actions import (
 from steadytrain.events import Remedy
 from steadytrain.train.feed import Exclusion
 from steadytrain.train.losses import ZLoss
-from steadytrain.train.schedule import WarmupStableDecay
+from steadytrain.train.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +210,7 @@ class Dials:
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
-        schedule: WarmupStableDecay | None,
+        schedule: Schedule | None,
         *,
         z_loss: float,
     ) -> None:

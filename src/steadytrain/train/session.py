@@ -67,7 +67,7 @@ from steadytrain.train.recorder import Flight
 from steadytrain.train.records import Pass, flight, record
 from steadytrain.train.reruns import Dial, Reruns
 from steadytrain.train.restores import Restores
-from steadytrain.train.schedule import WarmupStableDecay
+from steadytrain.train.schedule import Schedule
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Tap, UpdateProbe
 from steadytrain.train.trajectory import Trajectory
@@ -121,7 +121,7 @@ class Session:
         home: str | Path | None = None,
         steps: int,
         judge: Judge | None = None,
-        schedule: WarmupStableDecay | None = None,
+        schedule: Schedule | None = None,
         panel: Panel | None = None,
         ranks: Ranks | None = None,
         clip: float | None = 1.0,
