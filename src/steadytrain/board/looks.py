@@ -75,7 +75,7 @@ def _measured(look: PanelRecord, at: int) -> dict[str, Any]:
             "low": _capped(found.loss - 1.96 * found.error),
             "high": _capped(found.loss + 1.96 * found.error),
             "weak": found.is_too_weak,
-            "needed": found.sequences_needed,
+            "needed": found.needed(),
         }
         if look.bytes[at] and math.isfinite(look.nll[at]):
             told["bits"] = look.nll[at] / (math.log(2) * look.bytes[at])

@@ -11,14 +11,6 @@ import math
 
 import msgspec
 
-from steadytrain.actions import (
-    AskPerson,
-    Plan,
-    RollBack,
-    SkipUpdate,
-    ability,
-    roll_back_step,
-)
 from steadytrain.events import (
     Advice,
     Alarm,
@@ -57,6 +49,7 @@ from steadytrain.judge.incidents import (
     text_alarms,
 )
 from steadytrain.judge.outlook import Outlook
+from steadytrain.judge.requests import why_not
 from steadytrain.judge.restored import restore_advice
 from steadytrain.judge.seen import (
     MIXTURE_AFTER,
@@ -293,9 +286,9 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             case "refuse":
                 return self.treatment.refuse(state)
             case "order":
-                why_not = _why_not(state, said.plan)
-                if why_not is not None:
-                    return state, (_answer(f"{said.who}'s order is not carried out: {why_not}"),)
+                reason = why_not(state, said.plan)
+                if reason is not None:
+                    return state, (_answer(f"{said.who}'s order is not carried out: {reason}"),)
                 return self.treatment.order(state, said.plan, said.who, said.words)
 
     def _repeat(self, state: State, record: StepRecord) -> Conclusion:
@@ -377,26 +370,3 @@ def _exp(value: float | None) -> float | None:
 
 def _answer(text: str) -> Advice:
     return Advice(topic="order", text=text)
-
-
-def _why_not(state: State, plan: tuple[Plan, ...]) -> str | None:
-    """Why a person's plan cannot be carried out; None if it can be tried."""
-    if not plan:
-        return "its plan is empty"
-    if state.case is not None and state.case.phase in ("treating", "trying"):
-        return "a remedy is on its way; say it again when that is done"
-    for action in plan:
-        name = type(action).__name__
-        if isinstance(action, AskPerson | SkipUpdate):
-            return f"{name} is nothing that a person can order"
-        if state.can is not None and ability(action) not in state.can:
-            return f"{ability(action)} cannot be carried out in this run"
-        if isinstance(action, RollBack) and action.to_step >= state.step:
-            return f"step {action.to_step} is not before the present step {state.step}"
-        if isinstance(action, RollBack) and action.to_step < state.begin:
-            return f"the run began after step {state.begin}, later than step {action.to_step}"
-        begins = getattr(action, "from_step", None)
-        back = roll_back_step(plan)
-        if begins is not None and begins < (state.step if back is None else back):
-            return f"{name} would begin after step {begins}, which is over"
-    return None

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from steadytrain import recipes
 from steadytrain.deaths import REQUEUE
-from steadytrain.errors import SettingError
 from steadytrain.events import (
     Event,
     OptimizerSettings,
@@ -65,6 +64,7 @@ from steadytrain.train.qkclip import QKClip
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight
 from steadytrain.train.records import Pass, flight, record
+from steadytrain.train.refusals import refuse_nonsense
 from steadytrain.train.reruns import Dial, Reruns
 from steadytrain.train.restores import Restores
 from steadytrain.train.schedule import Schedule
@@ -139,7 +139,7 @@ class Session:
         say: Callable[[str], None] | None = None,
         fence: bool = True,
     ) -> None:
-        _refuse_nonsense(
+        refuse_nonsense(
             steps=steps,
             every={
                 "snapshot_every": snapshot_every,
@@ -620,24 +620,3 @@ def _dump_stacks_on_signal(home: Path, rank: int) -> TextIO:
     file = open(path, "w")  # noqa: SIM115  # stays open: a signal handler writes to it
     faulthandler.register(signal.SIGUSR2, file=file, all_threads=True)
     return file
-
-
-def _refuse_nonsense(
-    *,
-    steps: int,
-    every: dict[str, int],
-    clip: float | None,
-    z_loss: float,
-) -> None:
-    for name, value in {"steps": steps, **every}.items():
-        if value < 1:
-            raise SettingError(f"{name}={value} would never come. Write {name}=1 or more.")
-    if clip is not None and not clip > 0:
-        raise SettingError(
-            f"clip={clip} would stop every gradient. Write clip=1.0, or clip=None for no clipping."
-        )
-    if not 0 <= z_loss < 1:
-        raise SettingError(
-            f"z_loss={z_loss} is no usable coefficient: it would outweigh the loss or reward large "
-            "logits. Write z_loss=1e-4 (PaLM), or 0 for none."
-        )
