@@ -35,29 +35,53 @@ def served(tmp_path_factory):
         yield one
 
 
-@pytest.fixture
-def visit(browser, served):
-    """Opens a page in a context of its own; fails when it complained of anything."""
-    complaints, contexts = [], []
+class Visitor:
+    """Opens pages in contexts of their own, and hears their complaints."""
 
-    def go(path, *, on=served, lang="en", theme="light", size=DESKTOP):
-        context = browser.new_context(
+    def __init__(self, browser, served):
+        self.browser, self.served = browser, served
+        self.complaints, self.contexts = [], []
+
+    def __call__(self, path, *, on=None, lang="en", theme="light", size=DESKTOP):
+        context = self.browser.new_context(
             viewport=size, color_scheme=theme, locale="zh-CN" if lang == "zh" else "en-US",
-            reduced_motion="reduce", has_touch=size is PHONE,
+            reduced_motion="reduce",
         )  # fmt: skip
-        contexts.append(context)
+        self.contexts.append(context)
         page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda one: complaints.append(one.text) if is_complaint(one) else None)
-        page.goto(f"{on.url}/#token={TOKEN}")
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on(
+            "console", lambda one: self.complaints.append(one.text) if is_complaint(one) else None
+        )
+        page.goto(f"{(on or self.served).url}/#token={TOKEN}")
         page.wait_for_selector("main table")
         page.evaluate("where => { location.hash = where; }", path)
         return page
 
-    yield go
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    def leave(self):
+        for context in self.contexts:
+            context.close()
+        assert self.complaints == []
+
+
+@pytest.fixture
+def visit(browser, served):
+    one = Visitor(browser, served)
+    yield one
+    one.leave()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(lang, theme) for lang in ("en", "zh") for theme in ("light", "dark")],
+    ids="-".join,
+)
+def dressed(request, browser, served):
+    """A page that is gone through from end to end, as a person would, in each language and theme."""
+    one = Visitor(browser, served)
+    lang, theme = request.param
+    yield one("#/", lang=lang, theme=theme), lang
+    one.leave()
 
 
 def is_complaint(message):
@@ -85,24 +109,20 @@ def settle(page):
     page.wait_for_timeout(250)
 
 
-@pytest.mark.parametrize("lang", ["en", "zh"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-class TestEveryPage:
-    @pytest.mark.parametrize("path", ["#/", *[run("asks", page) for page in PAGES]])
-    def test_passes_axe_and_says_everything_in_its_language(self, visit, path, lang, theme):
-        page = visit(path, lang=lang, theme=theme)
-        settle(page)
-        found = Axe().run(page).response["violations"]
-        told = [(one["id"], [node["html"][:120] for node in one["nodes"]][:3]) for one in found]
-        assert told == []
-        if lang == "zh":
-            assert english_left(page) == []
-
-    @pytest.mark.parametrize("path", ["#/", *[run("asks", page) for page in PAGES]])
-    def test_fits_a_phone(self, visit, path, lang, theme):
-        page = visit(path, lang=lang, theme=theme, size=PHONE)
-        settle(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+@pytest.mark.parametrize("path", ["#/", *[run("asks", page) for page in PAGES]])
+def test_every_page_passes_axe_speaks_its_language_and_fits_a_phone(dressed, path):
+    page, lang = dressed
+    page.set_viewport_size(DESKTOP)
+    page.evaluate("where => { location.hash = where; }", path)
+    page.wait_for_selector("main .runs" if path == "#/" else "main .run .status")
+    settle(page)
+    found = Axe().run(page).response["violations"]
+    told = [(one["id"], [node["html"][:120] for node in one["nodes"]][:3]) for one in found]
+    assert told == []
+    assert lang == "en" or english_left(page) == []
+    page.set_viewport_size(PHONE)
+    page.wait_for_timeout(150)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def english_left(page):
