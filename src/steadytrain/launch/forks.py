@@ -30,7 +30,7 @@ PRELOAD = ("torch", "torch.distributed", "torch._dynamo", "steadytrain.train")
 PATIENCE_SECONDS = 120.0
 """How long the very first start waits for the imports; they would take each rank as long."""
 
-REPLY_SECONDS = 5.0
+REPLY_SECONDS = 20.0
 """For a parent to fork. One that was stopped or swapped out is replaced."""
 
 END_SECONDS = 2.0
