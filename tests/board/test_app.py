@@ -317,4 +317,4 @@ def test_a_live_journal_reaches_the_glance(tmp_path):
     with Served(tmp_path) as one:
         one.has_read("r1")
         writer.add(step(4))
-        until(lambda: one.json("/api/runs")["runs"][0]["step"] == 4, seconds=5)
+        until(lambda: one.json("/api/runs")["runs"][0]["step"] == 4, seconds=20)

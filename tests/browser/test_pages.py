@@ -94,7 +94,7 @@ def run(name, page="", query=""):
     return f"#/run/{quote(name, safe='')}{page}{query}"
 
 
-def wait(page, expression, arg=None, *, seconds=8.0):
+def wait(page, expression, arg=None, *, seconds=30.0):
     """Until a script says so; the board's own rules forbid what wait_for_function does."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression, arg):
@@ -226,19 +226,19 @@ class TestALiveRun:
             shown = "(text) => document.querySelector('.progress b')?.textContent === text"
             wait(page, shown, arg="10")
             writer.add(*(step(at) for at in range(11, 31)))
-            wait(page, shown, arg="30", seconds=3)
+            wait(page, shown, arg="30", seconds=20)
             writer.rotate()
             writer.add(step(31))
-            wait(page, shown, arg="31", seconds=3)
+            wait(page, shown, arg="31", seconds=20)
             writer.tear()
             writer.rotate()
             writer.add(ev.AttemptBegan(attempt=2, step=28, draw=224, cause="restart", checkpoint="a0001-s28"),
                        step(29, attempt=2))  # fmt: skip
-            wait(page, shown, arg="29", seconds=3)
-            page.wait_for_selector(".lane .return", timeout=3000)
+            wait(page, shown, arg="29", seconds=20)
+            page.wait_for_selector(".lane .return", timeout=20_000)
             wait(page, "document.querySelector('.feed').textContent.includes('a0001-s28')")
             writer.add(ev.RunEnded(attempt=2, step=29))
-            page.wait_for_selector(".state.plain", timeout=3000)
+            page.wait_for_selector(".state.plain", timeout=20_000)
 
     def test_a_remedy_is_accepted_by_a_click_and_its_fate_told(self, visit, tmp_path):
         writer = write_incident(tmp_path / "asks", mode="ask")
@@ -262,7 +262,7 @@ class TestALiveRun:
                           plan=plan, why="accepted"),
             )  # fmt: skip
             inbox.take(name)
-            page.wait_for_selector(".needs", state="detached", timeout=5000)
+            page.wait_for_selector(".needs", state="detached", timeout=20_000)
             wait(
                 page,
                 "document.body.textContent.includes('me accepts remedy-1') || document.querySelector('.remedy-card')",
