@@ -16,11 +16,12 @@ from steadytrain.panel_words import (
     interval_words,
     percent,
     remarks,
+    story_words,
     title_words,
-    trend_words,
 )
 from steadytrain.perplexity import Reading, View, series
 from steadytrain.stats.paired import Change, Interval
+from steadytrain.stories import Story
 
 LAST = 8
 """Looks that the table by step shows."""
@@ -41,7 +42,9 @@ def shown(found: View, lang: str, *, said: Sequence[str] = ()) -> str:
         lines += ["", *_changes(found, words)]
     if len(found.past) > 1:
         lines += ["", *_by_step(found, words)]
-    sentences = [*said, *trend_words(found.looks.trends, lang), *remarks(found, lang)]
+    stories = story_words(found.looks, lang)
+    sentences = [*said, *remarks(found, lang)]
+    lines += [*([""] if stories else []), *stories]
     return "\n".join([*lines, *([""] if sentences else []), *sentences])
 
 
@@ -62,9 +65,15 @@ def plain(found: View) -> dict[str, Any]:
         "looks": [one.step for one in found.past],
         "given_up": looks.given_up,
         "remarks": list(remarks(found, "en")),
-        "trends": [msgspec.to_builtins(one) for one in looks.trends],
+        "trends": [_plain_story(one) for one in looks.stories],
+        "advice": looks.advice,
         "record": _plain_record(record),
     }
+
+
+def _plain_story(one: Story) -> dict[str, Any]:
+    ended = None if one.ended is None else msgspec.to_builtins(one.ended)
+    return {"state": one.state, "said": msgspec.to_builtins(one.said), "ended": ended}
 
 
 def _plain_reading(one: Reading) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from steadytrain.events import PanelDrawn, PanelRecord, Trend
+from steadytrain.events import PanelDrawn, PanelRecord
 from steadytrain.perplexity import Looks, Reading, View
 from steadytrain.stats.paired import CLOSE, FLOOR_SEQUENCES, Change, Interval
-from steadytrain.wording import sentence
+from steadytrain.stories import story_lines
 
 WIDEST = 12
 """Sentences of one kind beyond which the rest is counted."""
@@ -197,9 +197,13 @@ def same_words(looks: Looks, record: PanelRecord, lang: str) -> tuple[str, ...]:
     )
 
 
-def trend_words(trends: tuple[Trend, ...], lang: str) -> tuple[str, ...]:
-    """The newest state of each explanation of a movement, a line each."""
-    return tuple(words for one in trends if (words := sentence(one, lang=lang)))
+def story_words(found: Looks, lang: str) -> tuple[str, ...]:
+    """Each explanation of a movement with its evidence, a line each; what shares are worth."""
+    lines = []
+    for story in found.stories:
+        first, *more = story_lines(story, lang=lang)
+        lines += [first, *(f"    {one}" for one in more)]
+    return (*lines, *([found.advice] if found.advice else []))
 
 
 def _state_words(view: View, lang: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Literal
 from steadytrain import journal
 from steadytrain.errors import JournalError, SettingError
 from steadytrain.events import (
+    Advice,
     Event,
     PanelDrawn,
     PanelRecord,
@@ -32,6 +33,7 @@ from steadytrain.stats.paired import (
     window_interval,
 )
 from steadytrain.stats.sums import DomainSums
+from steadytrain.stories import Story, stories
 
 State = Literal["absent", "not finite", "few", "wide", "good"]
 """Of a reading: no sequences; a loss that is no number; fewer than 30 sequences; an interval wider
@@ -50,7 +52,8 @@ class Looks:
         given_up: looks that a rollback took back.
         drawn: the panel's versions, as far as they are on record.
         updates: committed steps of the present trajectory, by step.
-        trends: newest state of each explanation.
+        stories: each explanation of a movement, with what became of it.
+        advice: what a domain's share is worth, as said last.
     """
 
     run: str
@@ -59,7 +62,8 @@ class Looks:
     given_up: int = 0
     drawn: tuple[PanelDrawn, ...] = ()
     updates: tuple[StepRecord, ...] = ()
-    trends: tuple[Trend, ...] = ()
+    stories: tuple[Story, ...] = ()
+    advice: str = ""
 
     def version(self, number: int) -> tuple[PanelRecord, ...]:
         """Looks at one version, by step."""
@@ -146,7 +150,8 @@ def gather(events: Iterable[Event]) -> Looks:
     records: dict[tuple[int, int], PanelRecord] = {}
     updates: dict[int, StepRecord] = {}
     drawn: dict[int, PanelDrawn] = {}
-    trends: dict[str, Trend] = {}
+    explained: list[Trend] = []
+    advice = ""
     given_up = 0
     for event in events:
         match event:
@@ -159,7 +164,9 @@ def gather(events: Iterable[Event]) -> Looks:
             case StepRecord() if event.committed:
                 updates[event.step] = event
             case Trend():
-                trends[event.id] = event
+                explained.append(event)
+            case Advice(topic="mixing"):
+                advice = event.text
             case RemedyDone() if event.restored_step is not None:
                 kept = {key: one for key, one in records.items() if one.step <= event.step}
                 given_up += len(records) - len(kept)
@@ -172,7 +179,8 @@ def gather(events: Iterable[Event]) -> Looks:
         given_up=given_up,
         drawn=tuple(drawn[number] for number in sorted(drawn)),
         updates=tuple(updates[step] for step in sorted(updates)),
-        trends=tuple(trends.values()),
+        stories=stories(explained),
+        advice=advice,
     )
 
 

@@ -12,6 +12,7 @@ from steadytrain import control
 from steadytrain import events as ev
 from steadytrain.board.door import kept_token
 from steadytrain.errors import SettingError
+from steadytrain.metrics import CONTENT_TYPE
 from tests.board.rig import TOKEN, Served, step, unpack, until, write_incident, write_run
 
 PAGES = (
@@ -52,6 +53,14 @@ class TestWhatItAnswers:
         assert served.json(f"/api/run?run={run}")["glance"]["tokens"] == 80_000
         for page in ("looks", "machines", "data"):
             served.json(f"/api/{page}?run={run}&lang=zh")
+
+    def test_metrics_of_every_run_for_prometheus(self, served):
+        status, headers, body = served.ask("/metrics")
+        assert (status, headers["content-type"]) == (200, CONTENT_TYPE)
+        lines = body.decode().splitlines()
+        (made,) = [one for one in lines if one.startswith('steadytrain_step{run="r1"')]
+        assert made.split()[-1] == "200"
+        assert served.ask("/metrics")[2].decode().count("\nsteadytrain_step{") == 2
 
     def test_arrays(self, served):
         names = quote("loss\x1floss:zh")

@@ -8,6 +8,7 @@
     GET  /api/incident, texts, looks, machines, data
     GET  /api/stream           server-sent events
     POST /api/word             a person's word to a run; /api/fate: what became of it
+    GET  /metrics              every run for Prometheus; the token as a bearer's
 
 `run` is an id from the list, never a path.
 """
@@ -19,6 +20,7 @@ import hashlib
 import json
 import math
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +35,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from steadytrain import control, persons
+from steadytrain import control, metrics, persons
 from steadytrain.board import cases, corpus, lane, looks, machines, passages, pictures, stories
 from steadytrain.board.door import Door, cookie_name
 from steadytrain.board.glance import glance
@@ -43,6 +45,7 @@ from steadytrain.board.watched import Watched
 from steadytrain.errors import JournalError, SettingError
 from steadytrain.events import BatchExamined
 from steadytrain.standing import look
+from steadytrain.vitals import Vitals
 
 MOST_BODY = 64 << 10
 MOST_SERIES = 64
@@ -60,6 +63,8 @@ class Board:
     hub: Hub = field(default_factory=Hub)
     counts: dict[str, corpus.Counts] = field(default_factory=dict)
     door: Door | None = None
+    vitals: dict[str, Vitals] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, request: Request) -> Watched:
         """The run that is asked for.
@@ -100,6 +105,21 @@ class Board:
         return JSONResponse(
             {"runs": found, "may_change": self.token is not None, "now": time.time()}
         )
+
+    async def metrics(self, request: Request) -> Response:
+        text = await asyncio.to_thread(self._metrics)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
+
+    def _metrics(self) -> str:
+        """One fold over each journal, carried on from scrape to scrape."""
+        with self.lock:
+            shown = {name: one.home for name, one in list(self.library.runs.items())}
+            self.vitals = {
+                name: self.vitals.get(name) or Vitals(home=home) for name, home in shown.items()
+            }
+            for one in self.vitals.values():
+                one.refresh()
+            return metrics.metrics(list(self.vitals.values()))
 
     async def one_run(self, request: Request) -> Response:
         lang = _lang(request)
@@ -266,7 +286,7 @@ def make_app(
         ("/api/heat", board.heat), ("/api/shares", board.shares), ("/api/texts", board.texts),
         ("/api/incident", board.incident), ("/api/looks", board.looks),
         ("/api/machines", board.machines), ("/api/data", board.data), ("/api/fate", board.fate),
-        ("/api/stream", board.stream), ("/", board.page),
+        ("/api/stream", board.stream), ("/metrics", board.metrics), ("/", board.page),
     )  # fmt: skip
     here = resources.files("steadytrain.board")
     routes: list[Any] = [Route(path, answer) for path, answer in api]

@@ -16,9 +16,9 @@ from steadytrain.panel_words import (
     percent,
     remarks,
     title_words,
-    trend_words,
 )
 from steadytrain.perplexity import Reading, View, gather, series, view, view_of
+from steadytrain.stories import Story, story_lines
 
 MOST_CURVES = 8
 """Domains in one chart; of more, the nodes above them are drawn."""
@@ -40,10 +40,17 @@ def panel_section(events: Sequence[Event], words: dict[str, str], lang: str) -> 
     ]
     if found.against is not None or found.before is not None:
         parts.append(_changes(found, heads))
-    trends = trend_words(looks.trends, lang)
-    if trends:
-        parts.append("<ol>" + "".join(f"<li>{escape(one)}</li>" for one in trends) + "</ol>")
+    if looks.stories:
+        parts.append("<ol>" + "".join(_story(one, lang) for one in looks.stories) + "</ol>")
+    if looks.advice:
+        parts.append(f'<p class="small">{escape(looks.advice)}</p>')
     return [*parts, *[f'<p class="note">{escape(one)}</p>' for one in remarks(found, lang)]]
+
+
+def _story(story: Story, lang: str) -> str:
+    first, *more = story_lines(story, lang=lang)
+    rest = "".join(f'<br><span class="small">{escape(one)}</span>' for one in more)
+    return f"<li>{escape(first)}{rest}</li>"
 
 
 def _curves(found: View) -> list[Line]:
