@@ -116,6 +116,12 @@ class TestFind:
         assert overlap.find([LICENCE + prose(9), prose(2, words=30)])[0] is None
         assert overlap.find([prose(2, words=30)])[0].sequence == 1
 
+    def test_a_sequence_that_training_texts_hold_whole_is_common(self):
+        panel = panel_of(prose(1, words=30), prose(2, words=30))
+        overlap = Overlap(panel)
+        overlap.learn_common([prose(at) + prose(1, words=30) for at in range(5, 8)])
+        assert overlap.common == overlap.blind == (0,)
+
     def test_a_copy_that_is_read_again_and_again_is_no_boilerplate(self):
         text = prose(1, words=30)
         overlap = Overlap(panel_of(text))

@@ -425,6 +425,34 @@ class TestLeak:
         assert all("of the panel's text from python/lib" in one.evidence for one in leaked)
         assert not any(one.defect for one in show.show(home[0], 4, order="given"))
 
+    def test_what_stands_in_the_training_data_from_the_start_is_told(self, tmp_path):
+        settings = Settings(
+            home=tmp_path / "r", steps=1, batch_size=16, panel_sequences=20,
+            config=Config(width=16, layers=2, heads=2),
+        )  # fmt: skip
+        parts = assemble(settings, Ranks())
+        corpus = parts.corpus
+        seen = next(at for at in range(20, 40) if at not in Overlap(corpus.panel).blind)
+
+        class Known:
+            domains = corpus.domains
+
+            def block(self, draw):
+                return corpus.block(draw)
+
+            def text(self, draw):
+                held = corpus.panel.sequences[seen].text if draw < 3 else ""
+                return corpus.text(draw) + held
+
+        guarded = Session(
+            parts.model, parts.optimizer, Feed(Known(), batch_size=16), home=tmp_path / "r",
+            steps=1, panel=parts.panel, fence=False,
+        )  # fmt: skip
+        with guarded:
+            pass
+        (drawn,) = of(tmp_path / "r", PanelDrawn)
+        assert "1 of 60 sequences stand in several of the first training texts" in drawn.notes[-1]
+
     def test_the_panel_itself_is_not_corrupt(self, home, capsys):
         assert show.run(home[0], 3, order=None, top=3, as_json=False) == 1
         shown = capsys.readouterr().out

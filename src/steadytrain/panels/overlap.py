@@ -59,6 +59,7 @@ class Overlap:
 
     Attributes:
         blind: panel sequences that cannot be found: without text, too short, or all boilerplate.
+        common: those of them that training texts made so, see `learn_common`.
 
     Source: shingles, Broder 1997; n-grams in common as contamination, GPT-3, appendix C.
     """
@@ -88,6 +89,7 @@ class Overlap:
         np.add.at(self._count_of, self._first[places], 1)
         self._is_common = np.zeros(len(order), bool)
         self._sizes = np.zeros(0, np.int64)
+        self.common: tuple[int, ...] = ()
         self._documents = [one.document or str(at) for at, one in enumerate(panel.sequences)]
         self._mark_shared()
         self._count()
@@ -99,8 +101,11 @@ class Overlap:
     def learn_common(self, texts: Iterable[str]) -> None:
         """Learn from texts of the training data what of the panel's is boilerplate.
 
-        Equal texts count once: a copy of the panel that is read again and again is none.
+        Equal texts count once: a copy of the panel that is read again and again is none. A panel
+        sequence that stands whole in several different ones is in the training data already:
+        no leak is heard of it from there on, and it is among those called common.
         """
+        before = set(self.blind)
         times = np.zeros(len(self._hashes), np.int64)
         seen: set[bytes] = set()
         for text in texts:
@@ -112,6 +117,7 @@ class Overlap:
             times[np.unique(self._hits(shingles(raw))[0])] += 1
         self._is_common |= times >= COMMON
         self._count()
+        self.common = tuple(at for at in self.blind if at not in before)
 
     def find(self, texts: Sequence[str]) -> list[Found | None]:
         """For each text the panel sequence of which it holds the most, if it is enough."""

@@ -163,10 +163,17 @@ def _gaps(panel: Panel) -> list[str]:
 def _blindness(panel: Panel, overlap: Overlap | None) -> list[str]:
     if overlap is None:
         return ["Training text is not read (read_texts), so text of the panel is not found in it."]
-    blind, size = len(overlap.blind), len(panel.fixed.sequences)
-    if not blind:
-        return []
-    return [
-        f"{blind} of {size} sequences have no text, or too little of their own, to be found in "
-        "training text."
-    ]
+    common, size = len(overlap.common), len(panel.fixed.sequences)
+    blind = len(overlap.blind) - common
+    found = []
+    if blind:
+        found.append(
+            f"{blind} of {size} sequences have no text, or too little of their own, to be found in "
+            "training text."
+        )
+    if common:
+        found.append(
+            f"{common} of {size} sequences stand in several of the first training texts already, "
+            "as boilerplate does. They are not called leaked, and tell less than the others."
+        )
+    return found

@@ -81,6 +81,10 @@ class Proofreader:
         self._leads: dict[str, dict[int, float]] = {}
         self._habits: dict[str, Habits] = {}
 
+    def prepare(self) -> None:
+        """Learn from the first draws, as the first reading would."""
+        self._learned()
+
     def read(self, draws: Sequence[int]) -> tuple[Reading, ...]:
         """What is wrong with each of these sequences, drawn for one step."""
         names = self._order.domains

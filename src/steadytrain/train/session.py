@@ -291,6 +291,8 @@ class Session:
                 self._trajectory, self._deeds, self._feed, self._ranks,
                 steps=self.steps, branch_from=self._branch_from,
             )  # fmt: skip
+            if self._proofreader is not None and self._knows_panel and not self._has_ended:
+                self._proofreader.prepare()  # so that it is known what of the panel can be found
             self._looks.begin()
             undo.pop_all()
         return self
