@@ -1,8 +1,9 @@
 """How long over its limit a hang lives, and who is named for it; slow ranks that must be left alone.
 
 Two ranks of a guarded run, one harmed once at step 25, under `Supervisor` with a floor of 3 s, which
-is the limit in the phases of every step. For each kind of hang: the seconds of silence beyond the
-limit when the supervisor wrote it down, whether rank 1 and its phase were named, whether the stacks
+is the limit in the phases of every step. For each kind of hang: the seconds beyond the limit, from
+the rank's own clock when it began to hang to the supervisor's when it wrote that down, the stacks
+of all ranks taken and read; whether rank 1 and its phase were named, whether the stacks
 of both ranks were kept, and whether the run ended with the parameters of one that nobody harmed.
 Then what is slow and no hang: a first step, an evaluation and a checkpoint of 5 s beside a floor of
 3 s, and a rank three times as slow as the other. torchrun has no limit and waits for ever.
@@ -12,6 +13,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import statistics
 import sys
@@ -51,6 +53,17 @@ def supervise(folder: Path, harm: str, *, steps: int = 40) -> tuple[object, list
     return ends, list(journal.read(home, "supervisor"))
 
 
+def seconds_over(home: Path) -> float:
+    """From the harm to the line in the supervisor's journal, beyond the limit."""
+    (began,) = home.glob("harmed*")
+    for path in journal.files(home, "supervisor"):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            if row["kind"] == "ProcessExited":
+                return float(row["at"]) - float(began.read_text()) - FLOOR_SECONDS
+    return math.nan
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=3, help="of each kind of hang (3)")
@@ -66,18 +79,20 @@ def main() -> None:
 
         unharmed, _ = supervise(folder(), "nothing")
         for harm, (phase, words) in HANGS.items():
-            over, named, stacks, equal = [], 0, 0, 0
+            over: list[float] = []
+            found = named = stacks = equal = 0
             for _ in range(options.times):
                 at = folder()
                 ends, told = supervise(at, harm)
                 gone = [one for one in told if isinstance(one, ProcessExited)]
-                over += [(one.silent_seconds or 0.0) - FLOOR_SECONDS for one in gone[:1]]
+                over.append(seconds_over(at / "run"))
+                found += bool(gone) and gone[0].hung
                 named += bool(gone) and (gone[0].rank, gone[0].phase) == (1, phase)
                 kept = [at / "run" / "stacks" / f"rank{rank}.0.txt" for rank in range(2)]
                 stacks += all(one.exists() and "harms.py" in one.read_text() for one in kept)
                 equal += ends == unharmed
             print(
-                f"{words}: found {len(over)} of {options.times}, {statistics.median(over):.2f} s over "
+                f"{words}: found {found} of {options.times}, {statistics.median(over):.2f} s over "
                 f"the limit (worst {max(over):.2f}); rank 1 and phase {phase} named {named} times, "
                 f"stacks of both kept {stacks}, parameters equal {equal}; "
                 f"load {os.getloadavg()[0]:.1f}",
