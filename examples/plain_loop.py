@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from steadytrain.panels import draw
 from steadytrain.train import Feed, Panel, Session, WarmupStableDecay
 
 CONTEXT = 32
@@ -76,7 +77,15 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, fused=True)
     order = Sums()
     panel = Panel(
-        [order.block(10**9 + draw) for draw in range(100)], domains=order.domains, digest="sums-100"
+        draw(
+            [(order.domains[at % 2], order.text(10**9 + at)) for at in range(200)],
+            domains=order.domains,
+            per_domain=60,
+            seed=0,
+            encode=lambda text: list(text.encode()),
+            window=CONTEXT,
+            tokenizer="bytes",
+        )
     )
     steps = options.steps
     schedule = WarmupStableDecay(peak=3e-3, steps=steps, warmup=steps // 10, decay=steps // 5)
