@@ -25,7 +25,7 @@ format: $(STAMP)
 	$(BIN)/ruff format src tests bench examples
 	$(BIN)/ruff check --fix src tests bench examples
 
-LONG := $(addprefix bench/,causes.py cures.py quiet.py remedies.py seeds.py unstable.py)
+LONG := $(addprefix bench/,causes.py cures.py quiet.py remedies.py seeds.py trends.py unstable.py)
 
 bench: $(STAMP)  ## figures of the README, measured here
 	for script in $(filter-out $(LONG),$(wildcard bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
