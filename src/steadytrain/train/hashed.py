@@ -46,7 +46,7 @@ class _Stream:
         self.num_bytes = 0
         self._file = file
         self._hash = xxhash.xxh3_128()
-        self._handed_over = 0
+        self._handed_over = self._earlier = 0
 
     def write(self, data: Any) -> int:
         with memoryview(data) as view, view.cast("B") as raw:
@@ -83,5 +83,6 @@ class _Stream:
     def _hand_over(self) -> None:
         """Let the disk begin; pages that it has written leave the cache, which training needs."""
         self._file.flush()
-        os.posix_fadvise(self._file.fileno(), 0, self.num_bytes, os.POSIX_FADV_DONTNEED)
-        self._handed_over = self.num_bytes
+        begin = self._earlier  # what was handed over last time is written by now, and can go
+        os.posix_fadvise(self._file.fileno(), begin, self.num_bytes - begin, os.POSIX_FADV_DONTNEED)
+        self._earlier, self._handed_over = self._handed_over, self.num_bytes
