@@ -7,6 +7,7 @@ against what was injected once both are done.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from steadytrain import journal
+from steadytrain import journal, slots
 from steadytrain.board.report import write_report
 from steadytrain.errors import SteadytrainError
 from steadytrain.events import PanelRecord, StepRecord
@@ -164,8 +165,11 @@ class _Outside(threading.Thread):
 
     def _strike(self, fault: Fault, pid: int) -> None:
         if fault.kind == "tear":
+            # As if the host were lost: its memory is gone, and the newest checkpoint is torn.
+            os.kill(pid, signal.SIGSTOP)
             newest = max((self._home / "checkpoints").glob("a????-s????????"))
             faults.tear(newest, fault.seed)
+            shutil.rmtree(slots.folder_of(self._home), ignore_errors=True)
         stop = signal.SIGSTOP if fault.kind == "freeze" else signal.SIGKILL
         os.kill(pid, stop)
 
