@@ -83,7 +83,7 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.parametrize("where", ["step", "copy", "seal"])
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_both_go_on_from_the_newest_state_that_both_have_sealed(tmp_path, unbroken, where, victim):
     status, home, ends = _supervise(tmp_path, where, victim)
     assert status == 0
