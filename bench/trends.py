@@ -24,7 +24,7 @@ import stories
 from forks import Row
 from steadytrain import journal
 from steadytrain.causes import NOT_KNOWN
-from steadytrain.events import Event, PanelRecord, RunEnded, Trend
+from steadytrain.events import Alarm, Event, Judgment, PanelRecord, RunEnded, Trend
 from steadytrain.lab.train import train
 from steadytrain.replay import recall, recipe_of
 from stories import BASES, CONTROLS, DOMAINS, EVENT, STORIES, Name, Run, Story
@@ -121,15 +121,16 @@ def verdict(folder: Path, story: str) -> Row:
     home = folder / "run" if (folder / "run").exists() else folder
     past = journal.load(home, "rank0")
     reached = [one for _, judgments, _ in recall(recipe_of(past), past) for one in judgments]
-    return judged(STORIES[story], [one for one in reached if isinstance(one, Trend)]) | moves(past)
+    return judged(STORIES[story], reached) | moves(past)
 
 
-def judged(story: Story, trends: Sequence[Trend]) -> Row:
-    """Explanations given, sorted into right, fine and wrong.
+def judged(story: Story, reached: Sequence[Judgment]) -> Row:
+    """Explanations given, sorted into right, fine and wrong; and alarms for nothing.
 
     An explanation is right if it says what must be said, wrong if it came before anything had
     happened, or if one of its domains may not be called so.
     """
+    trends = [one for one in reached if isinstance(one, Trend)]
     given = [one for one in trends if one.state == "explained" and one.pattern != NOT_KNOWN]
     fine = [one for one in given if _may_be(one, story)]
     right = [one for one in fine if not _names(one).isdisjoint(story.right)]
@@ -141,6 +142,10 @@ def judged(story: Story, trends: Sequence[Trend]) -> Row:
         "wrong": [[one.step, one.pattern, list(one.domains)] for one in wrong],
         "first": [given[0].step, given[0].pattern, list(given[0].domains)] if given else None,
         "delay": min((one.step for one in right), default=story.event) - story.event,
+        "false_alarms": sum(
+            isinstance(one, Alarm) and one.signal.startswith("panel:") and _is_calm(story, one.step)
+            for one in reached
+        ),
         "not_known": sum(one.state == "explained" and one.pattern == NOT_KNOWN for one in trends),
         "ends": dict(ends),
     }
@@ -152,6 +157,12 @@ def _names(trend: Trend) -> set[Name]:
 
 def _may_be(trend: Trend, story: Story) -> bool:
     return trend.step > story.event and _names(trend) <= {*story.right, *story.fine}
+
+
+def _is_calm(story: Story, step: int) -> bool:
+    """Whether nothing has happened yet, or ever does; of looks that several runs share, one is
+    counted: that of the control."""
+    return not story.right or (not story.base and step <= story.event)
 
 
 def moves(past: Sequence[Event]) -> Row:
@@ -169,7 +180,8 @@ def moves(past: Sequence[Event]) -> Row:
 def say(rows: Sequence[Row]) -> None:
     """Names by story, then the movements that were to be named."""
     print(
-        "\nstory           runs  right  wrong  not known  updates to the first right (most)  ends"
+        "\nstory           runs  right  wrong  not known  false alarms  "
+        "updates to the first right (most)  ends"
     )
     for name, story in STORIES.items():
         mine = [row for row in rows if row["story"] == name]
@@ -181,11 +193,20 @@ def say(rows: Sequence[Row]) -> None:
         ends = sum((Counter(row["ends"]) for row in mine), Counter())
         print(
             f"{name:15} {len(mine):4} {right:>6} {sum(len(row['wrong']) for row in mine):6} "
-            f"{sum(row['not_known'] for row in mine):10}  {later:>34}  {dict(ends)}"
+            f"{sum(row['not_known'] for row in mine):10} "
+            f"{sum(row['false_alarms'] for row in mine):13}  {later:>33}  {dict(ends)}"
         )
     for row in rows:
         for step, pattern, domains in row["wrong"]:
             print(f"wrong: {row['story']} {row['seed']}, step {step}: {pattern}, {domains}")
+    events = [row for row in rows if STORIES[row["story"]].right]
+    calm = sum(_is_calm(STORIES[row["story"]], step) for row in rows for step in row["steps"])
+    print(
+        f"{sum(bool(row['right']) for row in events)} of {len(events)} events rightly named, "
+        f"{sum(len(row['wrong']) for row in rows)} wrong names in {len(rows)} runs; "
+        f"{sum(row['false_alarms'] for row in rows)} alarms for nothing in {calm} looks where "
+        "nothing had happened"
+    )
     say_moves(rows)
 
 
