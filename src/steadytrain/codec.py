@@ -17,6 +17,19 @@ from steadytrain.events import KINDS, Event
 NONFINITE_MARK = b'{"float":'
 """Stands in a line that holds a NaN or an infinity."""
 
+KIND_WITHIN = 120
+"""A journal's line says its kind within so many bytes."""
+
+
+def mark_of(kind: type[Event]) -> bytes:
+    """What stands near the beginning of every line of this kind."""
+    return b'"kind":"%b"' % kind.__name__.encode()
+
+
+def is_of(line: bytes, mark: bytes) -> bool:
+    """Whether a line of a journal is of the kind of this mark; nothing is decoded."""
+    return line.find(mark, 0, KIND_WITHIN) > 0
+
 
 class Codec:
     """Events to JSON bytes and back, non-finite floats included."""
@@ -44,7 +57,7 @@ class Codec:
             msgspec.DecodeError: not JSON, or not an event of KINDS.
         """
         if NONFINITE_MARK in line:
-            plain = json.loads(line, object_hook=_read_nonfinite)
+            plain = json.loads(line, object_hook=read_nonfinite)
             event: Event = msgspec.convert(plain, self._union)
             return event
         decoded: Event = self._decoder.decode(line)
@@ -71,7 +84,8 @@ def _spell_nonfinite(plain: Any) -> Any:
     return plain
 
 
-def _read_nonfinite(plain: dict[str, Any]) -> Any:
+def read_nonfinite(plain: dict[str, Any]) -> Any:
+    """A hook of `json.loads`: a spelled NaN or infinity as the float that it is."""
     if plain.keys() == {"float"} and plain["float"] in ("nan", "inf", "-inf"):
         return float(plain["float"])
     return plain

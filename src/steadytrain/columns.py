@@ -23,13 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steadytrain import codec, journal
-from steadytrain.events import RunBegan
+from steadytrain.events import RunBegan, StepRecord
 
 Floats = NDArray[np.float64]
-_STEP = b'"kind":"StepRecord"'
-_BEGAN = b'"kind":"RunBegan"'
-_ENVELOPE = 120
-"""The kind stands within so many bytes of a line's beginning."""
+_STEP, _BEGAN = codec.mark_of(StepRecord), codec.mark_of(RunBegan)
 
 PIECE_BYTES = 32 << 20
 """A process reads at least so much: a quarter of a second, about what it costs to start one."""
@@ -178,12 +175,10 @@ def _read_piece(path: Path, part: tuple[int, int]) -> tuple[tuple[str, ...], Flo
     domains: tuple[str, ...] = ()
     tables = []
     for lines in journal.whole_lines(path, part):
-        began = [line for line in lines if line.find(_BEGAN, 0, _ENVELOPE) > 0]
+        began = [line for line in lines if codec.is_of(line, _BEGAN)]
         for event in journal.decode_lines(path, began):
             domains = domains or (event.domains if isinstance(event, RunBegan) else ())
-        tables.append(
-            _table(_decode(path, [line for line in lines if line.find(_STEP, 0, _ENVELOPE) > 0]))
-        )
+        tables.append(_table(_decode(path, [line for line in lines if codec.is_of(line, _STEP)])))
     width = max(((one.shape[1] - NUM_PLAIN) // 2 for one in tables), default=0)
     return domains, np.concatenate([_widened(one, width) for one in tables] or [_table([])])
 

@@ -14,12 +14,9 @@ from pathlib import Path
 import msgspec
 
 from steadytrain import codec, journal
-from steadytrain.events import Event, StepRecord
+from steadytrain.events import Event, JudgeState, StepRecord
 
-_STEP = b'"kind":"StepRecord"'
-_STATE = b'"kind":"JudgeState"'
-_ENVELOPE = 120
-"""The kind stands within so many bytes of a line's beginning."""
+_STEP, _STATE = codec.mark_of(StepRecord), codec.mark_of(JudgeState)
 
 WRITERS = ("rank0", "supervisor", "tell")
 
@@ -90,9 +87,9 @@ class News:
         last: deque[bytes] = deque(maxlen=self._num_records)
         for block in self._blocks(path):
             for raw in block:
-                if _STATE in raw[:_ENVELOPE]:
+                if codec.is_of(raw, _STATE):
                     continue  # the judge's memory: large, and nothing to look at
-                if _STEP in raw[:_ENVELOPE]:
+                if codec.is_of(raw, _STEP):
                     item = self._step(writer, raw)
                     if item is not None:
                         last.append(raw)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from steadytrain import journal
+from steadytrain import codec, journal
 from steadytrain.actions import (
     AskPerson,
     Cancel,
@@ -41,9 +41,7 @@ from steadytrain.plans import openings, write
 from steadytrain.ramps import total_before
 from steadytrain.ranges import size
 
-_STEP = b'"kind":"StepRecord"'
-_ENVELOPE = 120
-"""The kind stands within so many bytes of a line's beginning."""
+_STEP = codec.mark_of(StepRecord)
 
 _AT_ONCE = (SkipUpdate, RollBack, ResetMoments, Cancel, AskPerson)
 
@@ -349,7 +347,7 @@ def look(home: Path) -> Standing:
 
 def _notable(lines: list[bytes]) -> list[bytes]:
     """All lines but the steps', of which the last is enough."""
-    is_step = [_STEP in line[:_ENVELOPE] for line in lines]
+    is_step = [codec.is_of(line, _STEP) for line in lines]
     last = len(lines) - 1 - is_step[::-1].index(True) if True in is_step else -1
     return [line for at, line in enumerate(lines) if at == last or not is_step[at]]
 

@@ -10,21 +10,18 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from steadytrain import codec, journal
 from steadytrain.board.track import Step
-from steadytrain.events import Event
+from steadytrain.events import Event, Heartbeat, JudgeState, StepRecord
 
 BLOCK_BYTES = 1 << 20
 """Decoded at a time: about 2,000 steps, 10 ms in which no request is answered."""
 
-_ENVELOPE = 120
-"""The kind stands within so many bytes of a line's beginning."""
-_STEP = b'"kind":"StepRecord"'
-_UNREAD = (b'"kind":"JudgeState"', b'"kind":"Heartbeat"')
+_STEP = codec.mark_of(StepRecord)
+_STATE, _HEARTBEAT = codec.mark_of(JudgeState), codec.mark_of(Heartbeat)
 """A judge's memory is large, and heartbeats are many; the last of each rank is read."""
 
 
@@ -119,13 +116,13 @@ class Source:
         decode, mark = _steps.decode, codec.NONFINITE_MARK
         for line in lines:
             try:
-                if line.find(_STEP, 0, _ENVELOPE) > 0:
+                if codec.is_of(line, _STEP):
                     found.append(_odd_step(line) if mark in line else decode(line))
-                elif line.find(_UNREAD[0], 0, _ENVELOPE) > 0:
+                elif codec.is_of(line, _STATE):
                     continue
                 else:
                     noted = _noted(writer, line)
-                    if line.find(_UNREAD[1], 0, _ENVELOPE) > 0:
+                    if codec.is_of(line, _HEARTBEAT):
                         self.heartbeats[getattr(noted.event, "rank", 0)] = noted
                     else:
                         found.append(noted)
@@ -163,10 +160,4 @@ def _noted(writer: str, line: bytes) -> Noted:
 
 
 def _odd_step(line: bytes) -> Step:
-    return msgspec.convert(json.loads(line, object_hook=_nonfinite), Step)
-
-
-def _nonfinite(plain: dict[str, Any]) -> Any:
-    if plain.keys() == {"float"} and plain["float"] in ("nan", "inf", "-inf"):
-        return float(plain["float"])
-    return plain
+    return msgspec.convert(json.loads(line, object_hook=codec.read_nonfinite), Step)
