@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote_plus
 
-from steadytrain.tell.channels.web import Web, cut_encoded
-from steadytrain.tell.message import Answer, Arrived, Message, Refused, TryAgain
+from steadytrain.tell.channels.web import Web, cut_encoded, robot_answer
+from steadytrain.tell.message import Answer, Message
 from steadytrain.tell.words import words
 
 MOST_BYTES = 18_000
@@ -60,15 +60,10 @@ class DingTalk:
                 "at": {"isAtAll": False},
             },
         )
-        if isinstance(reply, TryAgain | Refused):
-            return reply
-        code = reply.number("errcode")
-        if code is None:
-            return Refused(f"this is no robot of DingTalk: {reply.words()}")
-        if code == 0:
-            return Arrived()
-        said = f"{code}: {_HINTS.get(code, '')} {reply.words()}"
-        return TryAgain(said, 60.0) if code in _BUSY else Refused(said)
+        return robot_answer(
+            reply, "errcode", maker="DingTalk", busy=_BUSY,
+            explain=lambda code, said: f"{_HINTS.get(code, '')} {said}",
+        )  # fmt: skip
 
 
 def _text(message: Message) -> str:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from steadytrain.tell.channels.kinds import Coat
-from steadytrain.tell.channels.web import Web, cut_encoded
-from steadytrain.tell.message import Answer, Arrived, Message, Refused, TryAgain
+from steadytrain.tell.channels.web import Web, cut_encoded, robot_answer
+from steadytrain.tell.message import Answer, Message
 from steadytrain.tell.words import words
 
 MOST_BYTES = 18_000
@@ -59,15 +59,10 @@ class Feishu:
             now = int(self.clock())
             payload = {"timestamp": str(now), "sign": signature(self.secret, now)} | payload
         reply = self.web.post(self.url, payload)
-        if isinstance(reply, TryAgain | Refused):
-            return reply
-        code = reply.number("code", "StatusCode")
-        if code is None:
-            return Refused(f"this is no robot of Feishu: {reply.words()}")
-        if code == 0:
-            return Arrived()
-        said = f"{code}: {_HINTS.get(code) or reply.words()}"
-        return TryAgain(said, 60.0) if code in _BUSY else Refused(said)
+        return robot_answer(
+            reply, "code", "StatusCode", maker="Feishu", busy=_BUSY,
+            explain=lambda code, said: _HINTS.get(code) or said,
+        )  # fmt: skip
 
 
 def _card(message: Message) -> dict[str, object]:

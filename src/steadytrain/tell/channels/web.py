@@ -14,13 +14,13 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from steadytrain.errors import SettingError
-from steadytrain.tell.message import Refused, TryAgain, clean, cut
+from steadytrain.tell.message import Answer, Arrived, Refused, TryAgain, clean, cut
 
 TIMEOUT = 10.0
 """Of connecting, and of each part of an answer; three times that for all of it. [seconds]"""
@@ -54,6 +54,31 @@ class Reply:
     def words(self) -> str:
         """The beginning of it, to be shown."""
         return excerpt(self.body)
+
+
+def robot_answer(
+    reply: Reply | TryAgain | Refused,
+    *fields: str,
+    maker: str,
+    busy: Container[int],
+    explain: Callable[[int, str], str],
+) -> Answer:
+    """What a group's robot says: its answer holds a code, and 0 is well.
+
+    Args:
+        fields: names of the code; the first that is there counts.
+        busy: codes that pass by themselves.
+        explain: (code, the answer's own words) -> words for people.
+    """
+    if isinstance(reply, TryAgain | Refused):
+        return reply
+    code = reply.number(*fields)
+    if code is None:
+        return Refused(f"this is no robot of {maker}: {reply.words()}")
+    if code == 0:
+        return Arrived()
+    said = f"{code}: {explain(code, reply.words())}"
+    return TryAgain(said, 60.0) if code in busy else Refused(said)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

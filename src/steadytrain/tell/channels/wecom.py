@@ -5,8 +5,8 @@ Source: developer.work.weixin.qq.com "group robot"; 20 messages a minute. The ad
 
 from dataclasses import dataclass
 
-from steadytrain.tell.channels.web import Web
-from steadytrain.tell.message import Answer, Arrived, Message, Refused, TryAgain, cut
+from steadytrain.tell.channels.web import Web, robot_answer
+from steadytrain.tell.message import Answer, Message, cut
 
 MOST_BYTES = 2048
 
@@ -27,15 +27,10 @@ class WeCom:
 
     def send(self, message: Message) -> Answer:
         reply = self.web.post(self.url, {"msgtype": "text", "text": {"content": text(message)}})
-        if isinstance(reply, TryAgain | Refused):
-            return reply
-        code = reply.number("errcode")
-        if code is None:
-            return Refused(f"this is no robot of WeCom: {reply.words()}")
-        if code == 0:
-            return Arrived()
-        said = f"{code}: {_HINTS.get(code) or reply.words()}"
-        return TryAgain(said, 60.0) if code in _BUSY else Refused(said)
+        return robot_answer(
+            reply, "errcode", maker="WeCom", busy=_BUSY,
+            explain=lambda code, said: _HINTS.get(code) or said,
+        )  # fmt: skip
 
 
 def text(message: Message) -> str:
