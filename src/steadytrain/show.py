@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def show(home: Path, step: int, *, order: str | None = None) -> list[Shown]:
     digests, counts = np.unique(rows["digest"], return_counts=True)
     times = dict(zip(digests.tolist(), counts.tolist(), strict=True))
     found = []
+    panels: list[tuple[FixedPanel, Overlap]] | None = None
     for row, z in zip(mine, _distances(rows, mine), strict=True):
         draw, domain = int(row["draw"]), int(row["domain"])
         name = names[domain] if domain < len(names) else str(domain)
@@ -85,7 +87,8 @@ def show(home: Path, step: int, *, order: str | None = None) -> list[Shown]:
         kind = verdict.kind if verdict else known
         says = verdict.verdict if verdict else ("corrupt" if known else None)
         if known == provenance.LEAKED and kind in (None, known):
-            kind, says, evidence = known, "leaked", _leak(home, text)
+            panels = _panels(home) if panels is None else panels
+            kind, says, evidence = known, "leaked", _leak(panels, text or "")
         found.append(
             Shown(
                 draw=draw, rank=int(row["rank"]), domain=name, loss=float(row["loss"]), z=z,
@@ -132,16 +135,19 @@ def visible(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def _leak(home: Path, text: str | None) -> str:
-    """Which sequence of the panel a text holds, as far as that can be told."""
+def _panels(home: Path) -> list[tuple[FixedPanel, Overlap]]:
+    """The panels that a run has had and still holds, the newest first."""
     paths = [
         home / one.path for one in journal.read(home) if isinstance(one, PanelDrawn) and one.path
     ]
-    for path in reversed(paths):
-        if text is None or not path.exists():
-            continue
-        panel = FixedPanel.read(path)
-        (match,) = Overlap(panel).find([text])
+    held = [FixedPanel.read(path) for path in reversed(paths) if path.exists()]
+    return [(panel, Overlap(panel)) for panel in held]
+
+
+def _leak(panels: Sequence[tuple[FixedPanel, Overlap]], text: str) -> str:
+    """Which sequence of a panel a text holds, as far as that can be told."""
+    for panel, overlap in panels:
+        (match,) = overlap.find([text])
         if match is not None:
             mine = panel.sequences[match.sequence]
             where = mine.source or f"sequence {match.sequence}"

@@ -125,15 +125,18 @@ class Proofreader:
         ones."""
         if self._profiles is not None:
             return self._profiles
+        opening: list[str] = []
         if self._overlap is not None:
-            self._overlap.learn_common(map(self._order.text, range(COMMON_DRAWS)))
+            opening = [self._order.text(draw) for draw in range(COMMON_DRAWS)]
+            self._overlap.learn_common(opening)
         names = self._order.domains
         texts: dict[str, list[str]] = {name: [] for name in names}
         sizes = dict.fromkeys(names, 0)
         for draw in range(LEARNED_DRAWS):
             name = names[self._order.block(draw).domain]
             if sizes[name] < 2 * LEARNED_BYTES:
-                texts[name].append(self._order.text(draw))
+                is_read = draw < len(opening)
+                texts[name].append(opening[draw] if is_read else self._order.text(draw))
                 sizes[name] += len(texts[name][-1].encode("utf-8", "replace"))
             if all(size >= 2 * LEARNED_BYTES for size in sizes.values()):
                 break
