@@ -21,6 +21,7 @@ GROUND = {
     "codec",
     "causes",
     "control",
+    "durable",
     "errors",
     "journal",
     "metrics",

@@ -8,7 +8,6 @@ owner is who said it. Apart from the control folder, since the run itself need n
 """
 
 import os
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from steadytrain.control import account_of, read_plain
+from steadytrain.control import account_of, drop, read_plain
 from steadytrain.errors import SettingError
 
 FOLDER = Path("tell") / "seen"
@@ -55,22 +54,14 @@ def acknowledge(home: Path, seen: Seen, *, clock: Callable[[], int] = time.time_
         SettingError: this user may not write there.
     """
     folder = Path(home) / FOLDER
-    now = clock()
-    name = f"{now // 10**9}.{now % 10**9:09d}-{secrets.token_hex(3)}"
-    partial = folder / f".{name}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(partial, "xb") as file:
-            file.write(msgspec.json.encode(seen) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(partial, folder / f"{name}.json")
+        return drop(folder, msgspec.json.encode(seen), clock=clock)
     except OSError as error:
         raise SettingError(
             f"{folder} cannot be written ({error.strerror}), so nobody would hear of it. "
             "Use an account that may write there."
         ) from error
-    return name
 
 
 def waiting(home: Path) -> list[Word]:

@@ -31,6 +31,7 @@ from typing import Literal
 
 import msgspec
 
+from steadytrain.durable import sync_folder
 from steadytrain.errors import SettingError
 
 Verb = Literal["accept", "refuse", "order", "observe", "ask", "act"]
@@ -108,27 +109,36 @@ def send(home: Path, word: Word, *, clock: Callable[[], int] = time.time_ns) -> 
         SettingError: this user may not write there.
     """
     folder = Path(home) / FOLDER
-    now = clock()
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9))
-    name = f"{stamp}.{now % 10**9:09d}-{secrets.token_hex(3)}"
-    partial = folder / f".{name}.partial"
     try:
         folder.mkdir(exist_ok=True)
-        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        try:
-            os.fchmod(file, 0o644)  # whatever the umask: the run may belong to another account
-            os.write(file, msgspec.json.encode(word) + b"\n")
-            os.fsync(file)
-        finally:
-            os.close(file)
-        os.rename(partial, folder / f"{name}.json")
-        _sync_folder(folder)
+        return drop(folder, msgspec.json.encode(word), clock=clock)
     except OSError as error:
         raise SettingError(
             f"{folder} cannot be written ({error.strerror}), so the run would not hear of it. "
             "Only accounts that may write there give orders: use such an account, or let its owner "
             "open the folder with chmod."
         ) from error
+
+
+def drop(folder: Path, body: bytes, *, clock: Callable[[], int] = time.time_ns) -> str:
+    """Put a letter of one line into a folder, whole and readable by everybody; returns its id.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    now = clock()
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9))
+    name = f"{stamp}.{now % 10**9:09d}-{secrets.token_hex(3)}"
+    partial = folder / f".{name}.partial"
+    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        os.fchmod(file, 0o644)  # whatever the umask: the run may belong to another account
+        os.write(file, body + b"\n")
+        os.fsync(file)
+    finally:
+        os.close(file)
+    os.rename(partial, folder / f"{name}.json")
+    sync_folder(folder)
     return name
 
 
@@ -259,11 +269,3 @@ def account_of(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"uid {number}"
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from steadytrain import durable
 from steadytrain.corpora.inputs import Input
 from steadytrain.corpora.judging import Judged, Position
 from steadytrain.corpora.skips import PROGRESS, SKIPS
@@ -70,8 +71,8 @@ class Ledger:
                         f"{folder} holds {strangers[0]} and no {PROGRESS}; it would be written "
                         f"over. Write another --out."
                     )
-                _replace(folder / INPUTS, _listed(inputs))
-                _replace(
+                durable.write(folder / INPUTS, _listed(inputs))
+                durable.write(
                     folder / PROGRESS,
                     msgspec.json.encode(Progress(settings=settings, tally=Tally())),
                 )
@@ -109,7 +110,7 @@ class Ledger:
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-        _replace(self.folder / PROGRESS, msgspec.json.encode(self.progress))
+        durable.write(self.folder / PROGRESS, msgspec.json.encode(self.progress))
         self._saved_at = time.monotonic()
 
     def close(self) -> None:
@@ -194,13 +195,3 @@ def _difference(known: bytes, now: bytes) -> str:
 
 def _said(value: Any) -> str:
     return "none" if value is None else repr(value)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    with open(new, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)

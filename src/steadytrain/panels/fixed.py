@@ -1,6 +1,5 @@
 """The panel as data: the same sequences at every look, under the hash of their contents."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from steadytrain import durable
 from steadytrain.errors import PanelError
 
 FOLDER = "panels"
@@ -136,14 +136,8 @@ class FixedPanel:
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(beside, "wb") as file:
-            file.write(msgspec.json.encode(self._head()) + b"\n")
-            for one in self.sequences:
-                file.write(msgspec.json.encode(_line_of(one, self.domains)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        lines = [self._head(), *(_line_of(one, self.domains) for one in self.sequences)]
+        durable.write(path, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
         return path
 
     @classmethod

@@ -30,6 +30,7 @@ from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 
+from steadytrain import durable
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import CheckpointFailed, CheckpointSaved
 from steadytrain.train.crew import Crew, explain
@@ -41,9 +42,7 @@ from steadytrain.train.manifest import (
     inspect,
     read_manifest,
     spell,
-    sync_folder,
     unspell,
-    write_synced,
 )
 from steadytrain.train.snapshots import Lease, Snapshot
 from steadytrain.train.state import (
@@ -389,7 +388,7 @@ class Checkpoints:
         tensors = job.snapshot.tensors
         if self._crew.rank == 0:
             self._folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(self._folder.parent)
+            durable.sync_folder(self._folder.parent)
             if (self._folder / job.name).exists():
                 raise FileExistsError(errno.EEXIST, "it is there already", str(job.name))
             shutil.rmtree(partial, ignore_errors=True)
@@ -442,9 +441,9 @@ class Checkpoints:
             "files": {name: list(entry) for name, entry in sorted(files.items())},
         }
         digest = xxhash.xxh3_128_hexdigest(encode(manifest))
-        write_synced(partial / MANIFEST, encode({**manifest, "digest": digest}))
+        durable.write(partial / MANIFEST, encode({**manifest, "digest": digest}))
         partial.rename(self._folder / job.name)
-        sync_folder(self._folder)
+        durable.sync_folder(self._folder)
         return digest
 
     def _inspect_share(self, path: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What makes a folder a checkpoint: a manifest, written last, with size and hash of every file."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,23 +94,3 @@ def spell(entries: Layout) -> dict[str, list[Any]]:
 
 def unspell(entries: Mapping[str, list[Any]]) -> Layout:
     return {name: (tuple(shape), getattr(torch, dtype)) for name, (shape, dtype) in entries.items()}
-
-
-def write_synced(path: Path, body: bytes) -> None:
-    """A file that is either whole and durable under its name, or not there."""
-    draft = path.with_name(path.name + ".tmp")
-    with open(draft, "wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut; without it they may come undone."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
