@@ -7,6 +7,7 @@ import pytest
 
 from steadytrain import actions as ac
 from steadytrain import events as ev
+from steadytrain import perplexity
 from steadytrain.board.cases import incident, standing
 from steadytrain.board.corpus import Counts, corpus, lints
 from steadytrain.board.glance import glance
@@ -191,6 +192,28 @@ def test_the_panel_is_told_with_intervals_and_given_up_looks_apart(tmp_path):
     assert first["low"] < first["ppl"] < first["high"]
     assert second["ppl"] == pytest.approx(math.exp(2.0))
     assert told["lost"][0]["ppl"][0] == pytest.approx(math.exp(9.0))
+
+
+def test_the_board_shows_the_interval_that_the_command_prints(tmp_path):
+    writer = write_run(tmp_path / "r1", 10)
+    losses = tuple(2.0 + 0.1 * (at % 7) for at in range(12))
+    lengths = tuple(range(4, 16))
+    nll = sum(loss * length for loss, length in zip(losses, lengths, strict=True))
+    writer.add(
+        ev.PanelDrawn(attempt=1, step=0, digest="d", lengths=(lengths, (2, 2))),
+        ev.PanelRecord(attempt=1, step=4, nll=(nll, 4.0), tokens=(sum(lengths), 4), bytes=(99, 9),
+                       losses=(losses, (1.0, 1.0))),
+    )  # fmt: skip
+    shown = plain(looks(read(tmp_path), "en"))["domains"][0]["looks"][0]
+    leaf = next(
+        one
+        for one in perplexity.view(perplexity.read(tmp_path / "r1")).readings
+        if one.node.is_leaf
+    )
+    assert shown["loss"] == pytest.approx(nll / sum(lengths))
+    assert leaf.interval is not None
+    ours = leaf.interval
+    assert (shown["low"], shown["high"]) == (ours.perplexity_low, ours.perplexity_high)
 
 
 def test_machines_tell_deaths_and_hangs(tmp_path):

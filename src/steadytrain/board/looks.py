@@ -6,6 +6,7 @@ from typing import Any
 from steadytrain.board.lane import Places
 from steadytrain.board.watched import Watched
 from steadytrain.events import AttemptBegan, PanelDrawn, PanelRecord, Trend
+from steadytrain.perplexity import Looks
 from steadytrain.phrases import phrase
 from steadytrain.stats.paired import interval
 
@@ -17,7 +18,7 @@ def looks(one: Watched, lang: str) -> dict[str, Any]:
     places = Places(one)
     kept: list[tuple[PanelRecord, dict[str, Any]]] = []
     lost: list[tuple[PanelRecord, dict[str, Any]]] = []
-    drawn, trends = [], []
+    panels, drawn, trends = [], [], []
     for noted in one.events:
         event = noted.event
         match event:
@@ -29,13 +30,15 @@ def looks(one: Watched, lang: str) -> dict[str, Any]:
                     (event, places.of(event.step, noted.at))
                 ]
             case PanelDrawn():
+                panels.append(event)
                 drawn.append(_drawn(event, places.of(event.step, noted.at)))
             case Trend():
                 trends.append(_trend(event, places.of(event.step, noted.at), lang))
     thinned = _thinned(kept)
+    known = Looks(run=one.id, domains=tuple(one.track.domains), drawn=tuple(panels))
     return {
         "domains": [
-            {"name": name, "looks": [_look(one, at, place, look) for look, place in thinned]}
+            {"name": name, "looks": [_look(one, known, at, place, look) for look, place in thinned]}
             for at, name in enumerate(one.track.domains)
         ],
         "lost": [
@@ -49,31 +52,37 @@ def looks(one: Watched, lang: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _look(one: Watched, at: int, place: dict[str, Any], look: PanelRecord) -> dict[str, Any]:
+def _look(
+    one: Watched, known: Looks, at: int, place: dict[str, Any], look: PanelRecord
+) -> dict[str, Any]:
     """One domain at one step; kept, since a look never changes."""
     key = f"look:{look.attempt}:{look.step}:{look.version}:{at}"
     was = one.kept.get(key)
     if was is None:
-        was = (0, _measured(look, at))
+        was = (0, _measured(known, look, at))
         one.kept[key] = was
     assert isinstance(was[1], dict)
     return {**place, **was[1]}
 
 
-def _measured(look: PanelRecord, at: int) -> dict[str, Any]:
+def _measured(known: Looks, look: PanelRecord, at: int) -> dict[str, Any]:
     losses = look.losses[at] if at < len(look.losses) else ()
-    finite = [loss for loss in losses if math.isfinite(loss)]
+    fit = [number for number, loss in enumerate(losses) if math.isfinite(loss)]
     told: dict[str, Any] = {
-        "why": look.why, "version": look.version, "odd": len(losses) - len(finite),
+        "why": look.why, "version": look.version, "odd": len(losses) - len(fit),
         "n": len(losses), "loss": None, "ppl": None, "low": None, "high": None, "bits": None,
     }  # fmt: skip
-    if finite:
-        found = interval(finite)
+    if fit:
+        lengths = known.lengths(look, at)
+        found = interval(
+            [losses[number] for number in fit],
+            None if lengths is None else [lengths[number] for number in fit],
+        )
         told |= {
             "loss": found.loss,
             "ppl": _capped(found.loss),
-            "low": _capped(found.loss - 1.96 * found.error),
-            "high": _capped(found.loss + 1.96 * found.error),
+            "low": _capped(found.loss - found.half),
+            "high": _capped(found.loss + found.half),
             "weak": found.is_too_weak,
             "needed": found.needed(),
         }
