@@ -13,7 +13,7 @@ ACTIVE_SHARE = 0.01
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Vitals:
+class Activity:
     """Which ranks used the processor or a file since the last look, with their ended children."""
 
     def __init__(self) -> None:

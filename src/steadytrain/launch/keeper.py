@@ -20,14 +20,14 @@ from steadytrain.events import (
 )
 from steadytrain.journal import Journal
 from steadytrain.judge.restarts import RestartPolicy
+from steadytrain.launch.activity import LOOK_SECONDS as ACTIVITY_SECONDS
+from steadytrain.launch.activity import Activity
 from steadytrain.launch.ears import PREEMPTIONS, Ears
 from steadytrain.launch.forks import Forks, Process
 from steadytrain.launch.output import say
 from steadytrain.launch.pace import Pace
 from steadytrain.launch.silence import Rank, Silence
 from steadytrain.launch.stacks import catches, find_guilty, keep_stacks, take_stands
-from steadytrain.launch.vitals import LOOK_SECONDS as VITALS_SECONDS
-from steadytrain.launch.vitals import Vitals
 from steadytrain.launch.workers import POLL_SECONDS, Exit, View, Workers
 from steadytrain.progress import Beat, ask_to_leave, board_path, prepare_to_ask, read_board
 
@@ -137,7 +137,7 @@ class Keeper:
         self._workers: Workers | None = None
         self._judgment: Judgment | None = None
         self._pace = Pace()
-        self._vitals = Vitals()
+        self._activity = Activity()
         self._active: set[int] = set()
         self._looked_at = self._told_at = self._felt_at = 0.0
 
@@ -221,10 +221,10 @@ class Keeper:
             return
         beats = [self._read_board(rank) for rank in range(self._nproc)]
         gap_seconds, self._looked_at = now - self._looked_at, now
-        if now - self._felt_at >= VITALS_SECONDS and any(
+        if now - self._felt_at >= ACTIVITY_SECONDS and any(
             rank.phase == "starting" for rank in self._silence.ranks
         ):
-            self._active = self._vitals.look(self._present.pids, gap_seconds=now - self._felt_at)
+            self._active = self._activity.look(self._present.pids, gap_seconds=now - self._felt_at)
             self._felt_at = now
         self._silence.look(beats, gap_seconds=gap_seconds, ended=ended, active=self._active)
         for straggler in self._pace.look(beats):
@@ -277,7 +277,7 @@ class Keeper:
         rank = self._silence.ranks[death.rank]
         beat = self._read_board(death.rank) or rank.beat
         error = death.error
-        if death.signal == "SIGKILL" and self._vitals.was_out_of_memory():
+        if death.signal == "SIGKILL" and self._activity.was_out_of_memory():
             error = "by the kernel's out-of-memory killer"
         return ProcessExited(
             generation=self._present.generation,
