@@ -74,8 +74,8 @@ def note(looks: Looks, found: list[Happening]) -> Looks:
 def root(few: int, of_few: int, usual: int, of_usual: int) -> float:
     """Signed root of the likelihood ratio that a share is what it was.
 
-    >>> root(3, 64, 34, 100) < -5
-    True
+    >>> round(root(3, 64, 34, 100), 1)
+    -4.8
     """
     whole, every = few + usual, of_few + of_usual
     if not of_few or not of_usual or not 0 < whole < every:
