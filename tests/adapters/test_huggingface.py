@@ -133,16 +133,27 @@ def test_packed_documents_are_credited_to_their_own_domains(gpt2, ragged):
         assert found == pytest.approx(part.mean().exp().item(), rel=1e-6)
 
 
-def test_bits_per_byte_are_lm_evals_on_original_bytes(gpt2, ragged):
-    # lm-eval 0.4, api/metrics.py: -(sum of loglikelihoods / sum of weights) / ln 2, where the
-    # weight of a text is len(text.encode("utf-8")) (tasks/wikitext/preprocess_wikitext.py).
-    mine = [one for one in ragged.sequences if one.domain == 0]
-    likelihoods = [-own_losses(gpt2, one.tokens.tolist()) for one in mine]
-    weights = [len(one.text.encode("utf-8")) for one in mine]
-    expected = -(sum(likelihoods) / sum(weights)) / math.log(2)
+def quoted(items):
+    """As lm-eval 0.4 has it in api/metrics.py: items of (loglikelihood, bytes of the text)."""
+    return -(sum(own for own, _ in items) / sum(weight for _, weight in items)) / math.log(2)
+
+
+def lm_evals_own(items):
+    metrics = pytest.importorskip("lm_eval.api.metrics", reason="lm_eval is not installed")
+    return metrics.bits_per_byte(items)
+
+
+@pytest.mark.parametrize("formula", [quoted, lm_evals_own])
+def test_bits_per_byte_are_lm_evals_on_original_bytes(gpt2, ragged, formula):
+    # A text weighs len(text.encode("utf-8")), as in lm-eval's tasks/wikitext/preprocess_wikitext.py.
+    items = [
+        (-own_losses(gpt2, one.tokens.tolist()), len(one.text.encode("utf-8")))
+        for one in ragged.sequences
+        if one.domain == 0
+    ]
     record = huggingface.HubModel(gpt2).measure(ragged)
     sums = DomainSums(nll=record.nll[0], tokens=record.tokens[0], bytes=record.bytes[0])
-    assert sums.bits_per_byte == pytest.approx(expected, rel=1e-6)
+    assert sums.bits_per_byte == pytest.approx(formula(items), rel=1e-6)
 
 
 def test_a_drawn_window_counts_the_bytes_that_it_predicts(gpt2, corpus):
