@@ -20,6 +20,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ from steadytrain.train.state import (
 
 PARTIAL, DELETED = ".partial", ".deleted"
 NAME = re.compile(r"a(\d{4,})-s(\d{8,})")
+
+SAVES_ALONE = "no_dist" in signature(state_dict_saver.save).parameters
+"""Whether DCP can be told that one rank saves alone; torch 2.6 looks for a process group itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +415,7 @@ class Checkpoints:
             {**job.snapshot.tensors, **rng},
             storage_writer=writer,
             process_group=self._crew.group,
-            no_dist=self._crew.group is None,
+            **({"no_dist": self._crew.group is None} if SAVES_ALONE else {}),
         )
         for name, (size, _) in files.written.items():
             if (partial / name).stat().st_size != size:
@@ -479,4 +483,4 @@ def _refs(folders: list[Path]) -> list[CheckpointRef]:
 
 def _permit_one_rank() -> None:
     """DCP warns whenever one rank saves or loads alone, which is what is meant here."""
-    warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
+    warnings.filterwarnings("ignore", message="torch.distributed is (disabled, )?unavailable")
