@@ -20,6 +20,7 @@ from steadytrain.panel_words import (
     title_words,
 )
 from steadytrain.perplexity import Reading, View, series
+from steadytrain.sayings import say
 from steadytrain.stats.paired import Change, Interval
 from steadytrain.stories import Story
 
@@ -32,16 +33,15 @@ SHOWN = 1e-4
 
 def shown(found: View, lang: str, *, said: Sequence[str] = ()) -> str:
     """A view as text for a terminal."""
-    words = HEADS[lang]
     lines = [title_words(found, lang)]
     drawn = found.looks.panel(found.record.version)
     if drawn is not None:
         lines.append(drawn_words(drawn, lang))
-    lines += ["", *_numbers(found, words)]
+    lines += ["", *_numbers(found, lang)]
     if found.against is not None or found.before is not None:
-        lines += ["", *_changes(found, words)]
+        lines += ["", *_changes(found, lang)]
     if len(found.past) > 1:
-        lines += ["", *_by_step(found, words)]
+        lines += ["", *_by_step(found, lang)]
     stories = story_words(found.looks, lang)
     sentences = [*said, *remarks(found, lang)]
     lines += [*([""] if stories else []), *stories]
@@ -138,7 +138,8 @@ def _number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _numbers(found: View, words: dict[str, str]) -> list[str]:
+def _numbers(found: View, lang: str) -> list[str]:
+    words = HEADS[lang]
     heads = ("domain", "sequences", "loss", "perplexity", "interval", "bits", "training")
     rows = [[words[name] for name in heads]]
     for one in found.readings:
@@ -151,8 +152,8 @@ def _numbers(found: View, words: dict[str, str]) -> list[str]:
                 name,
                 str(one.interval.sequences),
                 f"{one.interval.loss:.4f}",
-                figure(one.interval.perplexity),
-                interval_words(one.interval),
+                figure(one.interval.perplexity, lang),
+                interval_words(one.interval, lang),
                 words["gap"] if one.bits is None else f"{one.bits:.4f}",
                 _loss(one.training),
             ]
@@ -163,8 +164,8 @@ def _numbers(found: View, words: dict[str, str]) -> list[str]:
                     f"{'  ' * one.node.depth}  ({words['macro']})",
                     "",
                     f"{one.macro.loss:.4f}",
-                    figure(one.macro.perplexity),
-                    interval_words(one.macro),
+                    figure(one.macro.perplexity, lang),
+                    interval_words(one.macro, lang),
                     "",
                     "",
                 ]
@@ -174,13 +175,18 @@ def _numbers(found: View, words: dict[str, str]) -> list[str]:
     return table(rows)
 
 
-def _changes(found: View, words: dict[str, str]) -> list[str]:
+def _changes(found: View, lang: str) -> list[str]:
     """Changes against two looks; one column where they are the same."""
+    words = HEADS[lang]
     heads = [words["domain"]]
     is_two = found.against is not None and found.against != found.before
     if found.against is not None and is_two:
         is_run = bool(found.past)
-        name = words["since"].format(step=found.against.step) if is_run else found.against.why
+        name = (
+            words["since"].format(step=found.against.step)
+            if is_run
+            else say(found.against.why, lang)
+        )
         heads.append(name)
     if found.before is not None:
         heads += [words["before"].format(step=found.before.step), words["finds"], words["jitter"]]
@@ -190,17 +196,17 @@ def _changes(found: View, words: dict[str, str]) -> list[str]:
             continue
         row = [f"{'  ' * one.node.depth}{one.node.label}"]
         if is_two:
-            row.append(change_words(one.since))
+            row.append(change_words(one.since, lang))
         if found.before is not None:
             finds = percent(one.last.detectable)[1:] if one.last else ""
             size = percent(one.jitter)[1:] if one.knows_jitter else "?"
-            row += [change_words(one.last), finds, size]
+            row += [change_words(one.last, lang), finds, size]
         rows.append(row)
     return table(rows)
 
 
-def _by_step(found: View, words: dict[str, str]) -> list[str]:
-    shown_ = found.past[-LAST:]
+def _by_step(found: View, lang: str) -> list[str]:
+    words, shown_ = HEADS[lang], found.past[-LAST:]
     rows = [[words["looks"], *[str(one.step) for one in shown_]]]
     for one in found.readings:
         if one.interval is not None:
@@ -208,7 +214,10 @@ def _by_step(found: View, words: dict[str, str]) -> list[str]:
             rows.append(
                 [
                     f"{'  ' * one.node.depth}{one.node.label}",
-                    *[figure(there.perplexity) if there else words["gap"] for there in values],
+                    *[
+                        figure(there.perplexity, lang) if there else words["gap"]
+                        for there in values
+                    ],
                 ]
             )
     return table(rows)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from steadytrain.events import PanelDrawn, PanelRecord
 from steadytrain.perplexity import Looks, Reading, View
+from steadytrain.phrases import phrase
+from steadytrain.sayings import say, translated
 from steadytrain.stats.paired import CLOSE, FLOOR_SEQUENCES, Change, Interval
 from steadytrain.stories import story_lines
 
@@ -17,22 +19,16 @@ HEADS = {
         "interval": "95 % interval", "bits": "bits/byte", "training": "training",
         "macro": "mean of its parts", "since": "since step {step}", "before": "since step {step}, the look before",
         "finds": "would find", "jitter": "jitter", "looks": "perplexity by step", "gap": "-",
-        "why": "because of", "not told": "not told apart",
+        "why": "because of", "not told": "not told apart", "to": " to ",
     },
     "zh": {
         "domain": "领域", "sequences": "条数", "loss": "损失", "perplexity": "困惑度",
         "interval": "95 % 区间", "bits": "比特/字节", "training": "训练损失",
         "macro": "各部分等权", "since": "较第 {step} 步", "before": "较第 {step} 步（上一次测量）",
         "finds": "能看清", "jitter": "抖动", "looks": "各步的困惑度", "gap": "-",
-        "why": "缘由", "not told": "看不出差别",
+        "why": "缘由", "not told": "看不出差别", "to": " 至 ",
     },
 }  # fmt: skip
-
-_WHY_ZH = {"before the run": "训练之前", "schedule": "按计划", "last": "训练结束"}
-
-
-def why_words(why: str, lang: str) -> str:
-    return _WHY_ZH.get(why, why) if lang == "zh" else why
 
 
 def percent(nats: float) -> str:
@@ -43,24 +39,26 @@ def percent(nats: float) -> str:
     return f"{share:+.1f} %" if abs(share) < 1000 else f"x{math.exp(min(nats, 700.0)):.3g}"
 
 
-def change_words(moved: Change | None) -> str:
+def change_words(moved: Change | None, lang: str = "en") -> str:
     """`-3.1 % (-4.0 to -2.2)`: a paired change of perplexity with its 95 % interval."""
     if moved is None:
         return ""
-    return f"{percent(moved.mean)} ({percent(moved.low)[:-2]} to {percent(moved.high)[:-2]})"
+    ends = HEADS[lang]["to"].join(percent(one)[:-2] for one in (moved.low, moved.high))
+    return f"{percent(moved.mean)}（{ends}）" if lang == "zh" else f"{percent(moved.mean)} ({ends})"
 
 
-def interval_words(found: Interval) -> str:
+def interval_words(found: Interval, lang: str = "en") -> str:
     """`3.31 to 3.57`; a question mark where nothing is known."""
     if not math.isfinite(found.half):
         return "?"
-    return f"{figure(found.perplexity_low)} to {figure(found.perplexity_high)}"
+    ends = (found.perplexity_low, found.perplexity_high)
+    return HEADS[lang]["to"].join(figure(one, lang) for one in ends)
 
 
-def figure(value: float) -> str:
+def figure(value: float, lang: str = "en") -> str:
     """A perplexity in four digits or so."""
     if not math.isfinite(value):
-        return "not finite"
+        return phrase("not finite", lang)
     return f"{value:.3f}" if value < 100 else f"{value:.4g}" if value < 1e5 else f"{value:.2e}"
 
 
@@ -108,7 +106,7 @@ def limit_words(names: Sequence[str], moves: Sequence[Change], lang: str) -> str
     if lang == "zh":
         size = " 到 ".join(ends)
         return (
-            f"{who}：增加序列无助于看清变化，两次测量之间模型本身就抖动 {size} %，瓶颈在此；"
+            f"{who}：增加序列也看不清更小的变化：两次测量之间，模型本身就会抖动 {size} %，这才是瓶颈；"
             "可对几次测量取平均，或用滑动平均的权重。"
         )
     size = " to ".join(ends)
@@ -135,7 +133,7 @@ def remarks(view: View, lang: str) -> tuple[str, ...]:
         if not any(one.knows_jitter for one in leaves):
             found.append(_unknown_jitter(lang))
     drawn = view.looks.panel(view.record.version)
-    found += drawn.notes if drawn else ()
+    found += translated(drawn, lang).notes if drawn else ()
     if view.looks.given_up:
         count = view.looks.given_up
         found.append(
@@ -151,7 +149,7 @@ def title_words(view: View, lang: str) -> str:
     """What is shown: of which run, at which step, how much of it."""
     record, name = view.record, view.looks.run
     count = sum(map(len, record.losses))
-    why = why_words(record.why, lang)
+    why = say(record.why, lang)
     if not view.looks.records:  # a model, and no run
         return f"{name}：{count} 条序列" if lang == "zh" else f"{name}: {count} sequences"
     if lang == "zh":
@@ -190,7 +188,7 @@ def same_words(looks: Looks, record: PanelRecord, lang: str) -> tuple[str, ...]:
             else "The run itself looked at this step: the loss of every sequence is the same, bit for bit.",
         )
     if lang == "zh":
-        return (f"训练中同一步也测过：单条序列的损失至多相差 {apart:.1g} 奈特。",)
+        return (f"训练中同一步也测过：单条序列的损失至多相差 {apart:.1g} nats。",)
     return (
         f"The run itself looked at this step: the loss of no sequence differs by more than "
         f"{apart:.1g} nats.",
@@ -203,7 +201,7 @@ def story_words(found: Looks, lang: str) -> tuple[str, ...]:
     for story in found.stories:
         first, *more = story_lines(story, lang=lang)
         lines += [first, *(f"    {one}" for one in more)]
-    return (*lines, *([found.advice] if found.advice else []))
+    return (*lines, *([say(found.advice, lang)] if found.advice else []))
 
 
 def _state_words(view: View, lang: str) -> list[str]:
@@ -243,7 +241,7 @@ def _rebased(drawn: PanelDrawn, lang: str) -> str:
 
 def _unknown_jitter(lang: str) -> str:
     if lang == "zh":
-        return "测量不足 8 次，抖动尚不可知，暂按 0.003 奈特计；变化的区间偏窄。"
+        return "测量不足 8 次，抖动尚不可知，暂按 0.003 nats 计；变化的区间偏窄。"
     return (
         "There are fewer than 8 looks, so the jitter is not known yet and 0.003 nats are assumed: "
         "intervals of changes are rather too narrow."

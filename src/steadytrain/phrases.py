@@ -1,8 +1,7 @@
-"""Words of the judge and names of actions, English and Chinese."""
+"""Causes and actions in words, English and Chinese."""
 
 from collections.abc import Sequence
 
-from steadytrain import causes
 from steadytrain.actions import (
     Action,
     AskPerson,
@@ -24,72 +23,7 @@ from steadytrain.actions import (
 )
 from steadytrain.events import Cause
 from steadytrain.ranges import size
-
-_ZH = {
-    causes.BAD_TEXT: "坏文本",
-    causes.REPEATED_DATA: "重复数据",
-    causes.MIXTURE: "数据配比",
-    causes.EPSILON: "epsilon 过大",
-    causes.CORRUPTED_MOMENTS: "动量损坏",
-    causes.CORRUPTED_GRADIENT: "梯度损坏",
-    causes.SHALLOW_GRADIENTS: "浅层梯度爆发",
-    causes.LOGIT_GROWTH: "logit 增长",
-    causes.LEARNING_RATE: "学习率",
-    causes.OVERFLOW: "数值溢出",
-    causes.CORRUPTED_WEIGHTS: "权重损坏",
-    causes.OPTIMIZER_STATE: "优化器状态",
-    causes.INSTABILITY: "训练不稳定",
-    causes.HARD_BATCH: "难批次",
-    causes.NOT_KNOWN: "尚不明确",
-    causes.REWARM: "学习率回升的隆起",
-    causes.ANNEALING: "退火",
-    causes.STARVED: "领域缺数据",
-    causes.STABILITY_GAP: "稳定性缺口",
-    causes.LEARNING: "正在学习该领域",
-    causes.LEAKED: "样本泄漏",
-    causes.CORRUPT_SOURCE: "来源损坏",
-    causes.UNSTABLE: "模型不稳定",
-    causes.HARDER_BATCHES: "批次变难",
-    "explained": "已作解释",
-    "came true": "应验",
-    "did not": "未应验",
-    "gave way": "让位于别的解释",
-    "panel": "固定样本损失",
-    "killed": "被杀死",
-    "hung": "卡死",
-    "crashed": "崩溃",
-    "torn checkpoint": "检查点残缺",
-    "rise": "上升",
-    "drop": "下降",
-    "not finite": "非有限值",
-    "stalled": "停滞",
-    "cured": "已治愈",
-    "not cured": "未治愈",
-    "worse": "恶化",
-    "blank": "空白",
-    "garbled": "乱码",
-    "encoded": "编码数据",
-    "repetition": "重复",
-    "markup": "标记",
-    "wrong_domain": "领域不符",
-    "loss": "损失",
-    "grad norm": "梯度范数",
-    "update": "更新幅度",
-    "loss scale": "损失缩放",
-    "text": "文本",
-    "repeats": "重复",
-    "lr ratio": "学习率比",
-    "logsumexp": "logsumexp",
-    "optimizer": "优化器设置",
-    "changed": "被改动",
-    "tokens/s": "吞吐",
-    "observe": "只看",
-    "ask": "先问",
-    "act": "自行处置",
-    "it went away by itself": "自行消失",
-    "it went away while a person was asked": "等人决定时自行消失",
-    "it did not come back": "没有再现",
-}
+from steadytrain.sayings import say, word
 
 _CLIPPING = {
     "zclip": "clip the gradient norm by its running mean and spread (zclip)",
@@ -105,10 +39,7 @@ _CLIPPING_ZH = {
 
 def phrase(name: str, lang: str) -> str:
     """A word of the judge's vocabulary in a language; unknown names stay as they are."""
-    if lang != "zh":
-        return name.replace("_", " ")
-    head, mark, domain = name.partition(":")
-    return f"{_ZH.get(head, head)}{mark}{domain}"
+    return word(name) if lang == "zh" else name.replace("_", " ")
 
 
 def cause_words(cause: Cause, lang: str) -> str:
@@ -116,6 +47,8 @@ def cause_words(cause: Cause, lang: str) -> str:
     details = [phrase(one, lang) for one in (cause.defect,) if one]
     details += [cause.domain] if cause.domain else []
     name = phrase(cause.name, lang)
+    if lang == "zh":
+        return f"{name}（{'、'.join(details)}）" if details else name
     return f"{name} ({', '.join(details)})" if details else name
 
 
@@ -178,13 +111,13 @@ def _action_zh(action: Action) -> str:
             return f"剔除 {size(action.ranges)} 条序列"
         case ScaleLearningRate():
             again = f"，{action.rewarm_steps} 步内回升" if held else ""
-            return f"学习率乘 {action.factor:g}{held}{again}"
+            return f"学习率乘以 {action.factor:g}{held}{again}"
         case ScaleEpsilon():
-            return f"epsilon 乘 {action.factor:g}"
+            return f"epsilon 乘以 {action.factor:g}"
         case ScaleShallowGradients():
             again = f"，{action.relax_steps} 步内恢复" if held else ""
             where = "浅层梯度" if action.reach else "嵌入层梯度"
-            return f"{where}乘 {action.alpha:g}{held}{again}"
+            return f"{where}乘以 {action.alpha:g}{held}{again}"
         case SetZLoss():
             on = "（取最大 logit）" if action.form == "max" else ""
             again = f"，{action.relax_steps} 步内恢复" if held else ""
@@ -200,11 +133,11 @@ def _action_zh(action: Action) -> str:
         case ExcludeRank():
             return f"剔除 rank {action.rank} 的梯度"
         case BeginDecay():
-            return "提前衰减"
+            return "立即开始衰减"
         case Cancel():
             return f"撤销 {action.remedy}"
         case AskPerson():
-            return f"请人决定：{action.question}"
+            return f"请人决定：{say(action.question, 'zh')}"
     return type(action).__name__
 
 

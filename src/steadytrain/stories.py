@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from steadytrain.events import Event, PanelDrawn, PanelMove, Trend
 from steadytrain.phrases import phrase
+from steadytrain.sayings import translated
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,39 +35,42 @@ def stories(events: Iterable[Event]) -> tuple[Story, ...]:
 
 def story_lines(story: Story, *, lang: str = "en") -> list[str]:
     """A story in lines: what, evidence for and against, what is expected, what became of it."""
-    said = story.said
+    said = translated(story.said, lang)
     zh = lang == "zh"
     lines = [trend_words(said, lang=lang)]
     lines += [f"+ {one}" for one in said.evidence]
     lines += [f"- {one}" for one in said.against]
     if said.refuted_by:
-        lines.append(f"推翻它的是：{said.refuted_by}" if zh else f"refuted by: {said.refuted_by}")
+        lines.append(
+            f"若出现以下情况则不成立：{said.refuted_by}" if zh else f"refuted by: {said.refuted_by}"
+        )
     if story.ended is not None:
         lines.append(trend_words(story.ended, lang=lang))
     elif said.due is not None:
-        lines.append(f"第 {said.due} 步前见分晓" if zh else f"open until step {said.due}")
+        lines.append(f"第 {said.due} 步之前见分晓" if zh else f"open until step {said.due}")
     return lines
 
 
 def trend_words(trend: Trend, *, lang: str = "en") -> str:
     """One line about an explanation or its later state."""
-    return _trend_zh(trend) if lang == "zh" else _trend(trend)
+    return _trend_zh(translated(trend, lang)) if lang == "zh" else _trend(trend)
 
 
 def drawn_words(drawn: PanelDrawn, domains: tuple[str, ...], *, lang: str = "en") -> str:
     """One line about a panel that is in use from here on."""
+    drawn = translated(drawn, lang)
     names = domains or tuple(str(at) for at in range(len(drawn.lengths)))
-    counts = ", ".join(
+    counts = ("、" if lang == "zh" else ", ").join(
         f"{name} {len(some)}" for name, some in zip(names, drawn.lengths, strict=False)
     )
     if lang == "zh":
         notes = "".join(f"；{note}" for note in drawn.notes)
         if drawn.version > 1:
             return (
-                f"第 {drawn.step} 步：固定样本换为第 {drawn.version} 版（{drawn.why}），"
-                f"此后不与之前比较：{counts}{notes}"
+                f"第 {drawn.step} 步：固定样本换成第 {drawn.version} 版（{drawn.why}），"
+                f"不再与此前的测量比较；各领域序列数：{counts}{notes}"
             )
-        return f"第 {drawn.step} 步：固定样本：{counts} 条{notes}"
+        return f"第 {drawn.step} 步：固定样本的序列数：{counts}{notes}"
     notes = "".join(f"; {note}" for note in drawn.notes)
     if drawn.version > 1:
         return (
@@ -95,7 +99,7 @@ def _trend_zh(trend: Trend) -> str:
         return f"第 {trend.step} 步：{trend.id}，{name}（{about}）{state}{why}"
     kind = "在预料之中" if trend.is_expected else "需要查看"
     moved = "；".join(_move_zh(one) for one in _own(trend))
-    then = f"；第 {trend.due} 步前见分晓" if trend.due is not None else ""
+    then = f"；预期：{trend.expected}" if trend.expected else ""
     return f"第 {trend.step} 步：{trend.id}：{name}（{about}；{kind}）：{moved}{then}"
 
 

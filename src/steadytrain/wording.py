@@ -3,16 +3,25 @@
 from steadytrain.events import (
     Advice,
     Alarm,
+    AlertAcknowledged,
+    AlertSent,
     AttemptBegan,
+    BatchExamined,
     CheckpointFailed,
     CheckpointRefused,
+    CheckpointSaved,
     Diagnosis,
     Event,
     GiveUp,
+    Heartbeat,
     Incident,
+    JudgeState,
     JudgingEnded,
+    OptimizerSettings,
     Outcome,
     PanelDrawn,
+    PanelRecord,
+    PanelWanted,
     PersonSaid,
     ProcessExited,
     Proposal,
@@ -20,15 +29,36 @@ from steadytrain.events import (
     RemedyDone,
     Restart,
     RestoreVerified,
+    RunBegan,
     RunBranched,
     RunEnded,
+    StepRecord,
+    Straggler,
     Trend,
     Trial,
     TrialDone,
     TrialWanted,
+    WorkersFinished,
+    WorkersStarted,
 )
 from steadytrain.phrases import cause_words, phrase, plan_words
+from steadytrain.sayings import translated
 from steadytrain.stories import drawn_words, trend_words
+
+SILENT: tuple[type[Event], ...] = (
+    AlertSent,
+    BatchExamined,
+    CheckpointSaved,
+    Heartbeat,
+    JudgeState,
+    OptimizerSettings,
+    PanelRecord,
+    PanelWanted,
+    RunBegan,
+    StepRecord,
+    WorkersStarted,
+)
+"""Kinds that nobody needs to hear of as they happen: numbers, and what a judgment follows soon."""
 
 
 def sentence(event: Event, *, lang: str = "en", domains: tuple[str, ...] = ()) -> str | None:
@@ -38,7 +68,7 @@ def sentence(event: Event, *, lang: str = "en", domains: tuple[str, ...] = ()) -
             return trend_words(event, lang=lang)
         case PanelDrawn():
             return drawn_words(event, domains, lang=lang)
-    return _chinese(event) if lang == "zh" else _english(event)
+    return _chinese(translated(event, lang)) if lang == "zh" else _english(event)
 
 
 def _english(event: Event) -> str | None:
@@ -110,17 +140,30 @@ def _english(event: Event) -> str | None:
                 f"step {event.step}: the judge failed, training goes on UNGUARDED: {event.reason}"
             )
         case ProcessExited(hung=True):
+            where = f" ({event.error})" if event.error else ""
             return (
-                f"rank {event.rank} hung in {event.phase}, silent for {event.silent_seconds:.1f} s, "
-                f"after step {event.step}"
+                f"rank {event.rank} hung in {event.phase}{where}, silent for "
+                f"{event.silent_seconds:.1f} s, after step {event.step}"
             )
         case ProcessExited():
             how = f"killed by {event.signal}" if event.signal else f"ended with status {event.code}"
-            return f"rank {event.rank} {how} after step {event.step}"
+            why = f": {event.error}" if event.error else ""
+            return f"rank {event.rank} {how} after step {event.step}{why}"
+        case Straggler():
+            return (
+                f"step {event.step}: rank {event.rank} is slow: since step {event.first} it needs "
+                f"{event.seconds:.3g} s a step for its own work, the others "
+                f"{event.others_seconds:.3g} s, and they wait for it"
+            )
+        case WorkersFinished():
+            return "every rank has ended well"
         case Restart():
             return f"starting again: {event.why}"
         case GiveUp():
             return f"giving up: {event.why}"
+        case AlertAcknowledged():
+            why = f": {event.words}" if event.words else ""
+            return f"{event.who} has seen {event.thread}{why}"
         case RunEnded():
             return f"step {event.step}: the run has ended"
     return None
@@ -138,16 +181,17 @@ def _chinese(event: Event) -> str | None:
         case Incident(change="grew"):
             return f"第 {event.step} 步：事件 {event.id} 仍在继续，重新取证"
         case Incident(change="closed"):
-            return f"第 {event.step} 步：事件 {event.id} 关闭：{phrase(event.reason, 'zh')}"
+            return f"第 {event.step} 步：事件 {event.id} 关闭：{event.reason}"
         case Diagnosis():
             top = event.causes[0]
             why = f"：{top.evidence[0]}" if top.evidence else ""
             words = cause_words(top, "zh")
             return f"第 {event.step} 步：诊断为{words}，把握 {top.confidence:.0%}{why}"
         case Remedy():
-            return f"第 {event.step} 步：处置：{plan_words(event.plan, 'zh')}（{event.why}）"
+            return f"第 {event.step} 步：处置：{plan_words(event.plan, 'zh')}。理由：{event.why}"
         case Proposal():
-            return f"第 {event.step} 步：提议 {event.id}：{plan_words(event.plan, 'zh')}（{event.why}）"
+            plan = plan_words(event.plan, "zh")
+            return f"第 {event.step} 步：提议 {event.id}：{plan}。理由：{event.why}"
         case PersonSaid():
             why = f"：{event.words}" if event.words else ""
             return f"第 {event.step} 步：{event.who} {_said_zh(event)}{why}"
@@ -162,47 +206,67 @@ def _chinese(event: Event) -> str | None:
         case RestoreVerified(source="rehearsal") | RestoreVerified(taken=True):
             return None
         case RestoreVerified(differences=()):
-            what = "、".join(event.checked)
-            return f"第 {event.step} 步：从 {event.source} 恢复的状态与记录一致（{what}）"
+            what = "、".join(phrase(one, "zh") for one in event.checked)
+            source = phrase(event.source, "zh")
+            return f"第 {event.step} 步：从{_gap(source)}恢复的状态与记录一致（{what}）"
         case RestoreVerified():
+            source = phrase(event.source, "zh")
             return (
-                f"第 {event.step} 步：从 {event.source} 恢复的状态被拒绝："
+                f"第 {event.step} 步：从{_gap(source)}恢复的状态未被采用："
                 f"{'；'.join(event.differences)}"
             )
         case RunBranched():
             return f"第 {event.step} 步：自 {event.run} 的 {event.checkpoint} 分出"
         case RemedyDone():
-            origin = f"，恢复自第 {event.restored_step} 步的{event.source}"
+            source = phrase(event.source or "", "zh")
+            origin = f"，由{_gap(source)}恢复到第 {event.restored_step} 步"
             back = origin if event.restored_step is not None else ""
             return f"第 {event.step} 步：{event.remedy} 已执行{back}"
         case Outcome():
             result = phrase(event.result, "zh")
-            return f"第 {event.step} 步：{event.remedy} {result}，其后 {event.steps} 步正常"
+            return f"第 {event.step} 步：{event.remedy} {result}：{event.why}"
         case Advice():
             return event.text
         case AttemptBegan(cause="restart"):
-            return f"第 {event.step} 步：从 {event.checkpoint or '起点'} 续训"
+            return f"第 {event.step} 步：从{_gap(event.checkpoint or '起点')}续训"
         case CheckpointRefused():
-            return f"检查点 {event.path} 被拒绝：{event.reason}"
+            return f"检查点 {phrase(event.path, 'zh')} 未被采用：{event.reason}"
         case CheckpointFailed():
             return f"第 {event.step} 步：检查点未能保存：{event.reason}"
         case JudgingEnded():
-            return f"第 {event.step} 步：判断器出错，训练失去看护：{event.reason}"
+            return f"第 {event.step} 步：判断器出错，训练继续但失去看护：{event.reason}"
         case ProcessExited(hung=True):
+            where = f"（{event.error}）" if event.error else ""
             return (
-                f"进程 {event.rank} 卡在 {event.phase}，静默 {event.silent_seconds:.1f} 秒，"
-                f"停在第 {event.step} 步之后"
+                f"rank {event.rank} 卡在{phrase(event.phase or '', 'zh')}阶段{where}，"
+                f"静默 {event.silent_seconds:.1f} 秒，停在第 {event.step} 步之后"
             )
         case ProcessExited():
             how = f"被 {event.signal} 杀死" if event.signal else f"以状态 {event.code} 退出"
-            return f"进程 {event.rank} 在第 {event.step} 步之后{how}"
+            why = f"：{event.error}" if event.error else ""
+            return f"rank {event.rank} 在第 {event.step} 步之后{how}{why}"
+        case Straggler():
+            return (
+                f"第 {event.step} 步：rank {event.rank} 偏慢：自第 {event.first} 步以来，自身计算每步 "
+                f"{event.seconds:.3g} 秒，其他 rank 只要 {event.others_seconds:.3g} 秒，都在等它"
+            )
+        case WorkersFinished():
+            return "所有 rank 均已正常结束"
         case Restart():
             return f"重新启动：{event.why}"
         case GiveUp():
-            return f"放弃：{event.why}"
+            return f"放弃启动：{event.why}"
+        case AlertAcknowledged():
+            why = f"：{event.words}" if event.words else ""
+            return f"{event.who} 已知悉 {event.thread}{why}"
         case RunEnded():
             return f"第 {event.step} 步：训练结束"
     return None
+
+
+def _gap(words: str) -> str:
+    """A Latin name with the gaps that it needs between Chinese characters."""
+    return f" {words} " if words.isascii() else words
 
 
 def _said(word: PersonSaid) -> str:

@@ -24,6 +24,7 @@ from steadytrain.events import (
     TrialDone,
 )
 from steadytrain.phrases import cause_words, phrase, plan_words
+from steadytrain.sayings import say, translated
 from steadytrain.standing import Setting
 
 NEAR = 3
@@ -66,14 +67,14 @@ def incident(one: Watched, name: str, lang: str) -> dict[str, Any]:
         "state": _state(story, is_closed=closed is not None),
         "closed": None
         if closed is None
-        else {"step": closed[1].step, "at": closed[0], "reason": phrase(closed[1].reason, lang)},
+        else {"step": closed[1].step, "at": closed[0], "reason": say(closed[1].reason, lang)},
         "story": [
             told for number, noted in enumerate(story) if (told := line(number, noted, lang))
         ],
         "diagnoses": [
             _diagnosis(noted, lang) for noted in story if isinstance(noted.event, Diagnosis)
         ],
-        "examined": [_examined(n, one) for n in story if isinstance(n.event, BatchExamined)],
+        "examined": [_examined(n, one, lang) for n in story if isinstance(n.event, BatchExamined)],
         "remedies": _remedies(one, name, lang),
         "trials": [
             {"plan": plan_words(t.plan, lang), "losses": list(t.losses), "control": t.control}
@@ -99,10 +100,12 @@ def standing(one: Watched, lang: str) -> dict[str, Any]:
             for r in found.asks()
         ],
         "in_force": [_setting(h, lang) for h in holding],
-        "refused": [{"id": i, "why": why} for i, why in control.refusals(one.home)[-20:]],
+        "refused": [
+            {"id": i, "why": say(why, lang)} for i, why in control.refusals(one.home)[-20:]
+        ],
         "open": list(found.incidents),
         "manual": [
-            {"example": p.example, "says": p.says}
+            {"example": p.example, "says": say(p.says, lang)}
             for p in plans.PHRASES
             if p.opening not in ("skip update", "ask")
         ],
@@ -147,6 +150,7 @@ def _diagnosis(noted: Noted, lang: str) -> dict[str, Any]:
 
 
 def _cause(cause: Cause, lang: str) -> dict[str, Any]:
+    cause = translated(cause, lang)
     return {
         "words": cause_words(cause, lang),
         "confidence": cause.confidence,
@@ -163,10 +167,11 @@ _NUMBERS = (
 )  # fmt: skip
 
 
-def _examined(noted: Noted, one: Watched) -> dict[str, Any]:
+def _examined(noted: Noted, one: Watched, lang: str) -> dict[str, Any]:
     event = noted.event
     assert isinstance(event, BatchExamined)
     numbers = {name: getattr(event, name) for name in _NUMBERS}
+    numbers["differs_in"] = phrase(event.differs_in or "", lang)
     number = next(at for at, other in enumerate(one.events) if other is noted)
     return {
         "n": number,
@@ -180,7 +185,7 @@ def _examined(noted: Noted, one: Watched) -> dict[str, Any]:
         "sequences": len(event.sequences),
         "corrupt": sum(s.verdict == "corrupt" for s in event.sequences),
         "flagged": sum(end - first for first, end in event.flagged),
-        "defect": event.defect,
+        "defect": phrase(event.defect, lang) if event.defect else None,
         "sources": [list(one_source) for one_source in event.sources],
         "unlike_ranks": list(event.unlike_ranks),
         "numbers": {
@@ -211,10 +216,11 @@ def _remedies(one: Watched, name: str, lang: str) -> list[dict[str, Any]]:
         told["step"], told["at"] = event.step, noted.at
         if deed is not None:
             at, d = deed
-            told["deed"] = {"step": d.step, "restored": d.restored_step, "source": d.source,
+            source = None if d.source is None else phrase(d.source, lang)
+            told["deed"] = {"step": d.step, "restored": d.restored_step, "source": source,
                             "seconds": d.seconds, "at": at}  # fmt: skip
         if outcome is not None:
-            at, o = outcome
+            at, o = outcome[0], translated(outcome[1], lang)
             told["outcome"] = {
                 "result": o.result, "words": phrase(o.result, lang), "steps": o.steps, "why": o.why,
                 "losses": [_number(v) for v in (o.loss_before, o.loss_peak, o.loss_after)],
@@ -249,7 +255,7 @@ def _proposal(event: Remedy | Proposal, lang: str) -> dict[str, Any]:
         "incident": event.incident,
         "plan": plan_words(event.plan, lang),
         "order": order,
-        "why": event.why,
+        "why": say(event.why, lang),
         "cause": phrase(event.cause, lang),
         "rung": event.rung,
     }

@@ -20,6 +20,7 @@ from steadytrain.corpora.skips import PROGRESS
 from steadytrain.events import BatchExamined, Remedy
 from steadytrain.phrases import phrase
 from steadytrain.ranges import size
+from steadytrain.sayings import say
 
 ROWS_AT_ONCE = 1 << 20
 MOST_SOURCES = 40
@@ -205,8 +206,8 @@ def _lint(folder: Path, root: Path, lang: str) -> dict[str, Any] | None:
             for corrupt, documents, file in worst
         ],
         "examples": [
-            {"class": phrase(kind, lang), "source": example.source, "evidence": example.evidence,
-             "excerpt": example.excerpt}
+            {"class": phrase(kind, lang), "source": example.source,
+             "evidence": say(example.evidence, lang), "excerpt": example.excerpt}
             for kind, examples in tally.examples.items()
             for example in examples
         ],

@@ -8,6 +8,7 @@ from steadytrain.board.watched import Watched
 from steadytrain.events import AttemptBegan, PanelDrawn, PanelRecord, Trend
 from steadytrain.perplexity import Looks
 from steadytrain.phrases import phrase
+from steadytrain.sayings import translated
 from steadytrain.stats.paired import interval
 
 MOST_LOOKS = 2_000
@@ -31,7 +32,7 @@ def looks(one: Watched, lang: str) -> dict[str, Any]:
                 ]
             case PanelDrawn():
                 panels.append(event)
-                drawn.append(_drawn(event, places.of(event.step, noted.at)))
+                drawn.append(_drawn(event, places.of(event.step, noted.at), lang))
             case Trend():
                 trends.append(_trend(event, places.of(event.step, noted.at), lang))
     thinned = _thinned(kept)
@@ -98,7 +99,8 @@ def _thinned(kept: list[Any]) -> list[Any]:
     return [*kept[:-1:stride], kept[-1]]
 
 
-def _drawn(event: PanelDrawn, place: dict[str, float]) -> dict[str, Any]:
+def _drawn(event: PanelDrawn, place: dict[str, float], lang: str) -> dict[str, Any]:
+    event = translated(event, lang)
     return {
         **place,
         "version": event.version,
@@ -112,6 +114,7 @@ def _drawn(event: PanelDrawn, place: dict[str, float]) -> dict[str, Any]:
 
 
 def _trend(event: Trend, place: dict[str, float], lang: str) -> dict[str, Any]:
+    event = translated(event, lang)
     return {
         **place,
         "id": event.id,

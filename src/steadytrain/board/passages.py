@@ -10,6 +10,7 @@ from typing import Any
 
 from steadytrain.errors import JournalError
 from steadytrain.phrases import phrase
+from steadytrain.sayings import say
 from steadytrain.text import lint
 
 MOST_BYTES = 8 << 20
@@ -65,7 +66,7 @@ def _passage(one: dict[str, Any], lang: str) -> dict[str, Any]:
         "z": _finite(one.get("z")),
         "verdict": str(one.get("verdict", "")),
         "defect": phrase(str(one["defect"]), lang) if one.get("defect") else None,
-        "evidence": str(one.get("evidence", "")),
+        "evidence": say(str(one.get("evidence", "")), lang),
         "role": str(one.get("role", "")),
         "pieces": pieces(shown, spans),
         "more": max(0, len(text) - len(shown)),

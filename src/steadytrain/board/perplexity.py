@@ -18,6 +18,7 @@ from steadytrain.panel_words import (
     title_words,
 )
 from steadytrain.perplexity import Reading, View, gather, series, view, view_of
+from steadytrain.sayings import say
 from steadytrain.stories import Story, story_lines
 
 MOST_CURVES = 8
@@ -32,18 +33,18 @@ def panel_section(events: Sequence[Event], words: dict[str, str], lang: str) -> 
     found = view(looks)
     drawn = looks.panel(found.record.version)
     said = [title_words(found, lang), *([drawn_words(drawn, lang)] if drawn else [])]
-    heads = HEADS[lang]
+    mark = "\uff1b" if lang == "zh" else "; "
     parts = [
-        f'<p class="small">{escape("; ".join(said))}</p>',
+        f'<p class="small">{escape(mark.join(said))}</p>',
         chart(words["perplexity"], _curves(found), log=True),
-        _numbers(found, heads),
+        _numbers(found, lang),
     ]
     if found.against is not None or found.before is not None:
-        parts.append(_changes(found, heads))
+        parts.append(_changes(found, lang))
     if looks.stories:
         parts.append("<ol>" + "".join(_story(one, lang) for one in looks.stories) + "</ol>")
     if looks.advice:
-        parts.append(f'<p class="small">{escape(looks.advice)}</p>')
+        parts.append(f'<p class="small">{escape(say(looks.advice, lang))}</p>')
     return [*parts, *[f'<p class="note">{escape(one)}</p>' for one in remarks(found, lang)]]
 
 
@@ -96,7 +97,8 @@ def _line(found: View, one: Reading, colour: int, *, faint: bool) -> list[Line]:
     ]
 
 
-def _numbers(found: View, heads: dict[str, str]) -> str:
+def _numbers(found: View, lang: str) -> str:
+    heads = HEADS[lang]
     names = ("domain", "sequences", "loss", "perplexity", "interval", "macro", "bits", "training")
     rows = [[heads[name] for name in names]]
     for one in found.readings:
@@ -109,9 +111,9 @@ def _numbers(found: View, heads: dict[str, str]) -> str:
                 _name(one),
                 str(one.interval.sequences),
                 f"{one.interval.loss:.4f}",
-                figure(one.interval.perplexity),
-                interval_words(one.interval),
-                figure(one.macro.perplexity) if one.macro else "",
+                figure(one.interval.perplexity, lang),
+                interval_words(one.interval, lang),
+                figure(one.macro.perplexity, lang) if one.macro else "",
                 f"{one.bits:.4f}" if one.bits is not None else heads["gap"],
                 trained,
             ]
@@ -119,7 +121,8 @@ def _numbers(found: View, heads: dict[str, str]) -> str:
     return _table(rows)
 
 
-def _changes(found: View, heads: dict[str, str]) -> str:
+def _changes(found: View, lang: str) -> str:
+    heads = HEADS[lang]
     rows = [[heads["domain"]]]
     if found.against is not None:
         rows[0].append(heads["since"].format(step=found.against.step))
@@ -130,11 +133,11 @@ def _changes(found: View, heads: dict[str, str]) -> str:
             continue
         row = [_name(one)]
         if found.against is not None:
-            row.append(change_words(one.since))
+            row.append(change_words(one.since, lang))
         if found.before is not None:
             finds = percent(one.last.detectable)[1:] if one.last else ""
             size = percent(one.jitter)[1:] if one.knows_jitter else "?"
-            row += [change_words(one.last), finds, size]
+            row += [change_words(one.last, lang), finds, size]
         rows.append(row)
     return _table(rows)
 

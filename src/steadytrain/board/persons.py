@@ -7,6 +7,7 @@ from pathlib import Path
 from steadytrain import control
 from steadytrain.board.page import WORDS
 from steadytrain.events import Event
+from steadytrain.sayings import say
 from steadytrain.standing import Standing
 from steadytrain.wording import sentence
 
@@ -24,7 +25,7 @@ def persons_section(home: Path, events: Sequence[Event], lang: str) -> str:
         for one in ([] if standing.has_ended else waiting)
     ]
     rows += [
-        f"<li>{escape(words['turned_down'])}: {escape(name)}: {escape(why)}</li>"
+        f"<li>{escape(words['turned_down'])}: {escape(name)}: {escape(say(why, lang))}</li>"
         for name, why in control.refusals(home)
     ]
     return f"<h2>{words['persons']}</h2><ol>{''.join(rows)}</ol>" if rows else ""

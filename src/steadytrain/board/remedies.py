@@ -6,6 +6,7 @@ from html import escape
 
 from steadytrain.events import Event, Outcome, Proposal, Remedy, RemedyDone, Trial, TrialDone
 from steadytrain.phrases import phrase, plan_words
+from steadytrain.sayings import say
 
 WORDS = {
     "en": {
@@ -19,7 +20,7 @@ WORDS = {
     "zh": {
         "title": "处置经过", "plan": "方案", "why": "理由", "deed": "执行情况",
         "outcome": "结果", "loss": "损失：之前 / 最高 / 之后", "panel": "样本困惑度：之前 / 之后",
-        "proposed": "仅提议", "back": "第 {step} 步的状态，来自{source}", "at": "第 {step} 步之前",
+        "proposed": "仅提议", "back": "第 {step} 步的状态，取自{source}", "at": "第 {step} 步之前",
         "pending": "尚未执行", "tried": "此前的试验",
         "losses": "各步损失", "control": "对照损失",
     },
@@ -45,10 +46,10 @@ def remedy_table(events: Sequence[Event], incident: str, domains: Sequence[str],
         kind = "good" if outcome is not None and outcome.result == "cured" else "bad"
         deed = words["proposed"]
         if isinstance(one, Remedy):
-            deed = _deed(one, deeds.get(one.id), words)
+            deed = _deed(one, deeds.get(one.id), lang)
         cells = (
             escape(plan_words(one.plan, lang)),
-            escape(one.why),
+            escape(say(one.why, lang)),
             escape(deed),
             f'<b class="{kind}">{escape(result)}</b>',
             _numbers(outcome.loss_before, outcome.loss_peak, outcome.loss_after) if outcome else "",
@@ -70,11 +71,12 @@ def remedy_table(events: Sequence[Event], incident: str, domains: Sequence[str],
     )
 
 
-def _deed(remedy: Remedy, deed: RemedyDone | None, words: dict[str, str]) -> str:
+def _deed(remedy: Remedy, deed: RemedyDone | None, lang: str) -> str:
+    words = WORDS[lang]
     if deed is None:
         return words["pending"]
     if deed.restored_step is not None:
-        return words["back"].format(step=deed.restored_step, source=deed.source)
+        return words["back"].format(step=deed.restored_step, source=phrase(deed.source or "", lang))
     return words["at"].format(step=remedy.due)
 
 

@@ -60,14 +60,18 @@ def watch(state: Durability, step: int) -> Told:
     is_silent = age >= SILENT * every
     if not (is_late or is_silent) or (state.told is not None and age < 2 * state.told):
         return state, ()
-    text = (
+    why = (
+        f"{state.failures} saves in a row have failed, the last one because {state.reason}."
+        if state.failures
+        else "A save has begun and nothing was heard of it since: the disk may hang."
+    )
+    what = (
         f"The newest durable checkpoint is {age} steps old"
         if state.saved is not None
         else f"No checkpoint has become durable in {age} steps"
     )
-    text += f" at step {step}, as a rule one comes every {every}. A lost machine would lose them. "
-    if state.failures:
-        text += f"{state.failures} saves in a row have failed, the last one because {state.reason}."
-    else:
-        text += "A save has begun and nothing was heard of it since: the disk may hang."
+    text = (
+        f"{what} at step {step}, as a rule one comes every {every}. A lost machine would lose "
+        f"them. {why}"
+    )
     return msgspec.structs.replace(state, told=age), (Advice(topic=TOPIC, text=text),)

@@ -133,21 +133,27 @@ def remade_words(seen: BatchExamined | None) -> tuple[str, ...]:
     """What making the steps again showed."""
     if seen is None or seen.remade_steps is None:
         return ()
-    steps = f"the steps since {seen.before_step}, made again from the same state and data,"
     if seen.differs_at is None:
-        return (f"{steps} came out as recorded: no memory and no link changed anything",)
-    return (f"{steps} have another {seen.differs_in} from step {seen.differs_at} on",)
+        return (
+            f"the steps since {seen.before_step}, made again from the same state and data, came "
+            "out as recorded: no memory and no link changed anything",
+        )
+    return (
+        f"the steps since {seen.before_step}, made again from the same state and data, have "
+        f"another {seen.differs_in} from step {seen.differs_at} on",
+    )
 
 
 def logit_words(seen: BatchExamined | None) -> tuple[str, ...]:
     """How large the output logits are, and what a soft cap on them would cost."""
     if seen is None or seen.logit_max is None:
         return ()
-    now = "" if seen.control_now is None else f", without one {seen.control_now:.3f}"
     capped = ", ".join(f"at {cap:g} {loss:.3f}" for cap, loss in seen.capped_loss)
+    if seen.control_now is not None:
+        capped = f"{capped}, without one {seen.control_now:.3f}"
     words = [
         f"the largest output logit of a batch from before the onset is {seen.logit_max:.3g}; with "
-        f"a soft cap its loss would be {capped}{now}"
+        f"a soft cap its loss would be {capped}"
     ]
     if seen.logits_at_cap is not None and seen.logits_at_cap > AT_CAP:
         words.append(

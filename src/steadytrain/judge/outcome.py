@@ -111,7 +111,7 @@ def settled(history: tuple[Tried, ...], remedy: str, result: str) -> tuple[Tried
 
 def _outcome_words(result: str, good: int, alarms: tuple[Alarm, ...], *, has_panel: bool) -> str:
     if result == "cured":
-        panel = ", and no domain of the panel worse than before it" if has_panel else ""
-        return f"{good} committed steps after it with every signal in its band{panel}"
+        words = f"{good} committed steps after it with every signal in its band"
+        return f"{words}, and no domain of the panel worse than before it" if has_panel else words
     names = ", ".join(f"{alarm.signal} {alarm.direction}" for alarm in alarms)
     return f"after {good} good steps again: {names}"

@@ -341,21 +341,25 @@ def _excess(one: Domain) -> float:
 
 
 def _rate_words(lr: Happening) -> str:
-    verb = "rose" if lr.kind == "lr up" else "fell"
+    if lr.kind == "lr up":
+        return (
+            f"the learning rate rose from {lr.before:.3g} to {lr.after:.3g} between updates "
+            f"{lr.step} and {lr.until}"
+        )
     return (
-        f"the learning rate {verb} from {lr.before:.3g} to {lr.after:.3g} between updates "
+        f"the learning rate fell from {lr.before:.3g} to {lr.after:.3g} between updates "
         f"{lr.step} and {lr.until}"
     )
 
 
 def _share_words(one: Domain) -> str:
-    since = f" after update {one.share.step}" if one.share is not None else ""
-    if one.is_new:
-        return f"{one.name} is new: {one.share_after:.0%} of the tokens{since}"
-    return (
-        f"the share of {one.name} in the tokens went from {one.share_before:.0%} to "
-        f"{one.share_after:.0%}{since}"
+    words = (
+        f"{one.name} is new: {one.share_after:.0%} of the tokens"
+        if one.is_new
+        else f"the share of {one.name} in the tokens went from {one.share_before:.0%} to "
+        f"{one.share_after:.0%}"
     )
+    return words if one.share is None else f"{words} after update {one.share.step}"
 
 
 def _corrupt_words(heard: Happening, name: str) -> str:

@@ -289,7 +289,7 @@ def _is_for_the_user(error: str | None) -> bool:
 def _why_again(tally: Tally, death: ProcessExited, sort: Sort) -> str:
     where = f"rank {death.rank} ended at {_place(death.step)}"
     if sort not in ("unknown", "outside", "hang", "user"):
-        where += f", since {SORTS[sort]}"
+        where = f"{where}, since {SORTS[sort]}"
     if _has_progressed(tally):
         return f"{where}; the run had made steps that it had not made before"
     in_a_row = tally.num_stalled + tally.num_unknown

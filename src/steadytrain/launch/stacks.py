@@ -71,8 +71,8 @@ class Stand:
             return None
         own = [one for one in self.frames if not any(part in one.file for part in _LIBRARY)]
         at = own[0] if own else self.frames[0]
-        waits = "waiting for other ranks " if self.is_waiting else ""
-        return f"{waits}in {at.function}, {Path(at.file).name}:{at.line}"
+        where = f"in {at.function}, {Path(at.file).name}:{at.line}"
+        return f"waiting for other ranks {where}" if self.is_waiting else where
 
 
 def take_stands(home: Path, pids: Mapping[int, int]) -> dict[int, Stand]:

@@ -13,7 +13,7 @@ from steadytrain.events import AlertSent
 from steadytrain.tell.message import Answer, Arrived, Message, Refused, clean, cut
 from steadytrain.tell.notes import Level, Note, Thread, highest, rank
 from steadytrain.tell.quiet import QuietHours
-from steadytrain.tell.words import Lang, words
+from steadytrain.tell.words import Lang, aside, words
 
 MOST_THREADS = 64
 """Of one message; what waits beyond that is counted, and the journal has it."""
@@ -286,7 +286,7 @@ class Box:
         is_run = first.rule == "run"
         title = self._title(threads[-1] if is_run else max(threads, key=lambda t: rank(t.level)))
         if len(threads) > 1:
-            title = f"{title} ({words('many', self.lang, count=len(threads))})"
+            title = f"{title}{aside(words('many', self.lang, count=len(threads)), self.lang)}"
         story = first.story() if len(threads) == 1 else []
         return Message(
             id=str(self._number), key=self._key(), run=self.run,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from steadytrain import sayings
 from steadytrain.actions import AskPerson
 from steadytrain.events import (
     Alarm,
@@ -103,7 +104,9 @@ class Cases:
         if thread is None or not questions:
             return self.threads.say(event, item, thread, event.id)
         thread.needs_person = True
-        text = words("asks", self.threads.lang, question="; ".join(questions))
+        lang = self.threads.lang
+        asked = [sayings.say(one, lang) for one in questions]
+        text = words("asks", lang, question=say.join(asked, lang))
         return self.threads.note(thread, f"{thread.id}/{event.id}", "critical", item.at, text)
 
     def _proposal(self, event: Proposal, item: Item, vitals: Vitals) -> list[Note]:

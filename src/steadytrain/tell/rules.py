@@ -27,6 +27,7 @@ from steadytrain.events import (
 )
 from steadytrain.news import Item, Step
 from steadytrain.phrases import phrase
+from steadytrain.sayings import translated
 from steadytrain.tell import words as say
 from steadytrain.tell.cases import Cases
 from steadytrain.tell.notes import Level, Note, Thread, Threads
@@ -86,8 +87,9 @@ class Rules:
                 return self._resumed(event, item)
             case Advice():
                 name = f"advice-{event.topic}-{item.seq}"
+                text = sentence(event, lang=self.threads.lang) or event.text
                 return self.threads.once(
-                    name, "advice", "info", item.at, event.text, words("advice", self.threads.lang)
+                    name, "advice", "info", item.at, text, words("advice", self.threads.lang)
                 )
         return []
 
@@ -174,7 +176,8 @@ class Rules:
         )
         level: Level = "critical" if count >= FAILED_CRITICAL else "warning"
         thread.may_escalate = level == "critical"
-        said = words("checkpoint failed", self.threads.lang, count=count, reason=event.reason)
+        reason = translated(event, self.threads.lang).reason
+        said = words("checkpoint failed", self.threads.lang, count=count, reason=reason)
         return self.threads.note(thread, f"{name}/{item.seq}", level, item.at, said)
 
     def _judgment(self, event: Event, item: Item) -> list[Note]:
@@ -202,7 +205,9 @@ class Rules:
         if known is None and not is_news:
             return []
         lines = say.trend(event, self.threads.lang)
-        subject = f"{phrase(event.pattern, 'en')} ({', '.join(event.domains)})"
+        lang = self.threads.lang
+        domains = say.list_of(event.domains, lang)
+        subject = f"{phrase(event.pattern, lang)}{say.aside(domains, lang)}"
         thread = known or self.threads.begin(event.id, "trend", item.at, subject)
         level: Level = "warning" if is_news and event.state in ("explained", "did not") else "info"
         ends = event.state != "explained"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from steadytrain.events import AlertSent
 from steadytrain.news import Item
+from steadytrain.phrases import phrase
 from steadytrain.spans import span
 from steadytrain.tell.notes import Note, Rule, Thread, Threads
 from steadytrain.tell.words import words
@@ -116,7 +117,8 @@ class Vigil:
         slowest = max(alive, key=lambda one: one.seconds or 0.0, default=None)
         where = ""
         if slowest is not None:
-            where = words("where", self.threads.lang, phase=slowest.phase, rank=slowest.number)
+            lang = self.threads.lang
+            where = words("where", lang, phase=phrase(slowest.phase, lang), rank=slowest.number)
         text = words(
             "silent", self.threads.lang, time=span(silent, self.threads.lang),
             step=vitals.standing.step, where=where,

@@ -1,10 +1,11 @@
 """What a message says beside the sentences of `wording.py`, English and Chinese."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from steadytrain.events import Trend
 from steadytrain.phrases import phrase
+from steadytrain.sayings import translated
 
 Lang = Literal["en", "zh"]
 
@@ -15,15 +16,15 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "recovered": ("recovered", "已恢复"),
     "over": ("over", "已结束"),
     "began": ("the run begins: {parameters:,} parameters, {world} ranks, {steps} steps",
-              "训练开始：{parameters:,} 个参数，{world} 个进程，共 {steps} 步"),
+              "训练开始：{parameters:,} 个参数，{world} 个 rank，共 {steps} 步"),
     "ended": ("the run has ended at step {step}{losses}", "训练在第 {step} 步结束{losses}"),
     "run": ("the run", "训练"),
     "no steps": ("?", "未知"),
     "waits": ("it waits for a person: steadytrain remedy {home} accept {id} (or refuse {id})",
-              "等人决定：steadytrain remedy {home} accept {id}（或 refuse {id}）"),
+              "等待人工决定：steadytrain remedy {home} accept {id}（或 refuse {id}）"),
     "observed": ("the mode is 'observe', so nothing is done; {id} would be: {plan}",
-                 "当前只看不做；若要做，{id} 会：{plan}"),
-    "asks": ("a person must decide: {question}", "需要人决定：{question}"),
+                 "当前模式只看不做；否则 {id} 会：{plan}"),
+    "asks": ("a person must decide: {question}", "需要人工决定：{question}"),
     "checkpoint failed": ("{count} checkpoints in a row could not be saved: {reason}",
                           "连续 {count} 次未能保存检查点：{reason}"),
     "checkpoints": ("checkpoints fail", "检查点保存失败"),
@@ -37,20 +38,20 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "restore refused": ("a restored state was refused", "恢复的状态被拒绝"),
     "process": ("a process died", "进程退出"),
     "process hung": ("a process hung", "进程卡死"),
-    "resumed": ("step {step}: the run goes on, resumed from {origin}", "第 {step} 步：训练继续，自 {origin} 续训"),
+    "resumed": ("step {step}: the run goes on, resumed from {origin}", "第 {step} 步：训练继续，从 {origin} 续训"),
     "beginning": ("the beginning", "起点"),
-    "gave up": ("the run is down for good: nobody starts it again", "训练已停，不会再自动启动"),
+    "gave up": ("the run is down for good: nobody starts it again", "训练已停止，不会再自动启动"),
     "vanished": ("the supervisor (process {pid}) is gone, and the journal does not say why; "
                  "nobody will start the run again",
-                 "看护进程（{pid}）已消失，日志里没有原因；没有谁会再启动训练"),
+                 "看护进程（{pid}）已消失，日志里没有写明原因；训练不会再自动启动"),
     "supervisor": ("the supervisor is gone", "看护进程消失"),
     "judging": ("the run is unguarded", "训练失去看护"),
     "judging again": ("step {step}: the judge works again", "第 {step} 步：判断器恢复"),
     "silent": ("nothing has moved for {time}, after step {step}{where}; "
                "up to {usual} was usual",
                "已有 {time}没有进展，停在第 {step} 步之后{where}；平常最多 {usual}"),
-    "where": (", in {phase} (rank {rank})", "，停在 {phase}（进程 {rank}）"),
-    "silence": ("the run does not move", "训练停滞"),
+    "where": (", in {phase} (rank {rank})", "，停在{phase}阶段（rank {rank}）"),
+    "silence": ("the run does not move", "训练没有进展"),
     "moves": ("step {step}: it moves again, after {time}", "第 {step} 步：停滞 {time}后恢复"),
     "escalated": ("for {time} nobody has acknowledged it: steadytrain tell {home} "
                   "--acknowledge {thread}",
@@ -60,7 +61,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "trend explained": ("step {step}: the panel moves, and it was not planned: {pattern} ({domains})",
                         "第 {step} 步：固定样本的变化不在计划之内：{pattern}（{domains}）"),
     "trend came true": ("step {step}: {pattern} ({domains}): what was expected came true",
-                        "第 {step} 步：{pattern}（{domains}）：预期已成真"),
+                        "第 {step} 步：{pattern}（{domains}）：预期已应验"),
     "trend did not": ("step {step}: {pattern} ({domains}): what was expected did not happen",
                       "第 {step} 步：{pattern}（{domains}）：预期没有发生"),
     "trend gave way": ("step {step}: {pattern} ({domains}): another explanation is better now",
@@ -82,18 +83,6 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "first seen": ("open since before this channel was told of the run", "在此渠道开始接收之前就已开启"),
 }  # fmt: skip
 
-_PATTERNS_ZH: Mapping[str, str] = {
-    "re-warm bump": "重新升温的鼓包",
-    "annealing": "退火",
-    "starved domain": "领域配比不足",
-    "stability gap": "稳定性缺口",
-    "learning the domain": "正在学习该领域",
-    "leaked panel": "样本泄漏",
-    "corrupt source": "坏数据源",
-    "unstable model": "模型不稳定",
-    "harder batches": "批次变难",
-}
-
 
 def words(name: str, lang: Lang, **values: object) -> str:
     """A phrase of a message in a language, with its values."""
@@ -103,6 +92,14 @@ def words(name: str, lang: Lang, **values: object) -> str:
 
 def join(parts: list[str], lang: Lang) -> str:
     return ("；" if lang == "zh" else "; ").join(parts)
+
+
+def list_of(names: Sequence[str], lang: Lang) -> str:
+    return ("、" if lang == "zh" else ", ").join(names)
+
+
+def aside(text: str, lang: Lang) -> str:
+    return f"（{text}）" if lang == "zh" else f" ({text})"
 
 
 def reason(text: str, lang: Lang) -> str:
@@ -124,9 +121,12 @@ def signals(names: tuple[str, ...], directions: tuple[str, ...], lang: Lang) -> 
 
 def trend(event: Trend, lang: Lang) -> list[str]:
     """What a trend says, in some lines."""
-    pattern = _PATTERNS_ZH.get(event.pattern, phrase(event.pattern, lang))
-    pattern = pattern if lang == "zh" else event.pattern
-    about = {"step": event.step, "pattern": pattern, "domains": ", ".join(event.domains)}
+    event = translated(event, lang)
+    about = {
+        "step": event.step,
+        "pattern": phrase(event.pattern, lang),
+        "domains": list_of(event.domains, lang),
+    }
     lines = [words(f"trend {event.state}", lang, **about)]
     if event.state == "explained":
         named = [one for one in event.moves if one.domain in event.domains]

@@ -1,0 +1,1 @@
+"""Every word and sentence of the journal in Chinese: a table for each kind of sentence."""
