@@ -196,7 +196,10 @@ class TestEveryModule:
 
     def test_code_is_ascii(self, path):
         chinese = ("panel_words", "phrases", "wording", "spans", "status", "stories", "tell/words")
-        if _name(path) in (*chinese, "board/page", "board/remedies") or _room(_name(path)) == "chinese":
+        if (
+            _name(path) in (*chinese, "board/page", "board/remedies")
+            or _room(_name(path)) == "chinese"
+        ):
             return  # the Chinese phrases
         path.read_text(encoding="utf-8").encode("ascii")
 

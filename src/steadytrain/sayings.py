@@ -78,6 +78,9 @@ SENTENCES: dict[type[msgspec.Struct], tuple[str, ...]] = {
 LONGEST = 2_000
 """A longer text is no sentence of ours. [characters]"""
 
+DEEPEST = 8
+"""More colons in a sentence than that are not ours: "rank 3: file: ..." has two."""
+
 _HOLE = re.compile(r"\{(\w+)(?::([nilwcst]))?\}")
 _KNOWN = "|".join(re.escape(one) for one in sorted(WORDS, key=len, reverse=True))
 _WORD = rf"(?:{_KNOWN})(?::[^,]+?)?"
@@ -126,9 +129,8 @@ def say(text: str, lang: str) -> str:
     >>> say("none of 64 sequences read is corrupt", "en")
     'none of 64 sequences read is corrupt'
     """
-    if lang != "zh" or len(text) > LONGEST:
-        return text
-    return _try(text)
+    is_quoted = len(text) > LONGEST or any(one.count(": ") > DEEPEST for one in text.split("; "))
+    return text if lang != "zh" or is_quoted else _try(text)
 
 
 def translated(event: _Event, lang: str) -> _Event:

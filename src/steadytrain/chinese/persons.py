@@ -60,7 +60,7 @@ PERSONS = {
         "方案回滚了两次（{steps}），而训练只能在一处。请只写一个 roll back。",
     "{words} is no action that is known. Write one of: {known}": "{words} 不是已知的动作。请写其中之一：{known}",
     "{shown} is unclear: {why:s}. Write for instance: {example}": "{shown} 不清楚：{why}。请写，例如：{example}",
-    "{text} stands where {wanted:s} must stand": "{text} 处应为{wanted}",
+    "{text} stands where {wanted:t} must stand": "{text} 处应当是：{wanted}",
     "{words} means nothing here": "{words} 在这里没有意义",
     "{word} is none of its options ({known})": "{word} 不是它的选项（{known}）",
     "{word} stands there twice": "{word} 写了两遍",

@@ -45,7 +45,7 @@ STATES = {
     "the folder cannot be written ({error}). Let this user write there": "目录不可写（{error}）。请给本用户写权限",
     # states in shared memory
     "states of {theirs:n} ranks, this run has {ours:n}": "其中的状态来自 {theirs} 个 rank，本次训练有 {ours} 个",
-    "{name}: {why:s}": "{name}：{why}",
+    "{name:i}: {why:s}": "{name}：{why}",
     "it is of {what:c}: {theirs}, not {ours}": "它属于{what}：{theirs}，而非 {ours}",
     "another version of steadytrain": "另一版本的 steadytrain",
     "another home": "另一个目录",
