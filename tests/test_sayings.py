@@ -191,7 +191,8 @@ class TestEveryShape:
             r"\{(\w+)\}", lambda hole: "9" if kinds[hole[1]] in GAPS else "\u4e2d", SHAPES[english]
         )
         assert not re.search(rf"{own}[A-Za-z0-9]|[A-Za-z0-9%]{own}|{own}[,;:?!()]", chinese)
-        assert not re.search(rf"{own} {own}", chinese)
+        is_head = "  " in chinese.strip()  # of a table
+        assert is_head or not re.search(rf"{own} {own}", chinese)
 
     @settings(max_examples=12, deadline=None)
     @given(data=st.data())

@@ -321,6 +321,7 @@ def _lint(options: argparse.Namespace) -> int:
             workers=options.workers,
             out=options.out,
             as_json=options.json,
+            lang=options.lang,
         )
     )
 
@@ -329,7 +330,12 @@ def _show(options: argparse.Namespace) -> int:
     from steadytrain import show
 
     return show.run(
-        options.home, options.step, order=options.order, top=options.top, as_json=options.json
+        options.home,
+        options.step,
+        order=options.order,
+        top=options.top,
+        as_json=options.json,
+        lang=options.lang,
     )
 
 

@@ -146,6 +146,7 @@ def add_lint(
     lint.add_argument(
         "--tokenizer", metavar="PATH", help="tokenizer.json, its folder, or 'bytes', for token ids"
     )
+    lint.add_argument("--lang", choices=["en", "zh"], default="en", help="of the report")
     lint.set_defaults(action=action)
 
 
@@ -158,4 +159,5 @@ def add_show(
     show.add_argument("--order", metavar="MODULE:FUNCTION", help="gives the run's data order")
     show.add_argument("--top", type=int, default=12, metavar="N", help="sequences to print (12)")
     show.add_argument("--json", action="store_true", help="all of them, a JSON object each")
+    show.add_argument("--lang", choices=["en", "zh"], default="en")
     show.set_defaults(action=action)

@@ -1,7 +1,6 @@
 """A look at the panel as text for a terminal, and as JSON."""
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from steadytrain.perplexity import Reading, View, series
 from steadytrain.sayings import say
 from steadytrain.stats.paired import Change, Interval
 from steadytrain.stories import Story
+from steadytrain.widths import padded, width
 
 LAST = 8
 """Looks that the table by step shows."""
@@ -225,20 +225,16 @@ def _by_step(found: View, lang: str) -> list[str]:
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns lined up, the first to the left and the others to the right."""
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        first = row[0] + " " * (widths[0] - _width(row[0]))
+        first = padded(row[0], widths[0])
         rest = [
-            " " * (w - _width(cell)) + cell for w, cell in zip(widths[1:], row[1:], strict=True)
+            " " * (most - width(cell)) + cell
+            for most, cell in zip(widths[1:], row[1:], strict=True)
         ]
         lines.append("  ".join([first, *rest]).rstrip())
     return lines
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal that it takes: Chinese characters take two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def disagrees(one: Reading) -> bool:

@@ -27,6 +27,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.state import LAG
 from steadytrain.phrases import cause_words, phrase, plan_words
+from steadytrain.sayings import say
 from steadytrain.standing import Standing, look
 from steadytrain.wording import sentence
 
@@ -194,14 +195,15 @@ def _tell_sent(home: Path, name: str, word: Word, options: argparse.Namespace) -
     if options.json:
         print(json.dumps({"id": name, "word": msgspec.to_builtins(word)}))
     else:
-        print(f"sent {name}: {word.verb} {word.remedy or word.plan}".rstrip())
+        sent = f"{word.verb} {word.remedy or word.plan}".rstrip()
+        print(say(f"sent {name}: {sent}", options.lang))
     quiet = time.time() - max(path.stat().st_mtime for path in journal.files(home, "rank0"))
     if quiet > QUIET_SECONDS:
-        print(
+        warning = (
             f"steadytrain: the run has written nothing for {quiet:.0f} s; "
-            "if it is not under way, it hears this when it goes on",
-            file=sys.stderr,
+            "if it is not under way, it hears this when it goes on"
         )
+        print(say(warning, options.lang), file=sys.stderr)
 
 
 def _shown(standing: Standing, options: argparse.Namespace) -> str:
@@ -217,8 +219,9 @@ def _shown(standing: Standing, options: argparse.Namespace) -> str:
         lines.append(f"open: {incident.id} since step {incident.onset}: {known}")
     for proposal in standing.proposals.values():
         lines += _proposed("proposed", standing, proposal, lang)
-        choice = f"accept {proposal.id}   (or: refuse {proposal.id})"
-        lines.append(f"  steadytrain remedy {options.home} {choice}")
+        lines.append(
+            f"  steadytrain remedy {options.home} accept {proposal.id}   (or: refuse {proposal.id})"
+        )
     for proposal in standing.suggested.values():
         lines += _proposed("would be done, were the mode not 'observe'", standing, proposal, lang)
     for remedy in standing.asks():
@@ -240,7 +243,7 @@ def _shown(standing: Standing, options: argparse.Namespace) -> str:
         lines.append("nothing is proposed")
     if not holding:
         lines.append("no remedy is in force")
-    return "\n".join(lines)
+    return "\n".join(say(line, lang) for line in lines)
 
 
 def _proposed(how: str, standing: Standing, proposal: Proposal, lang: str) -> list[str]:
@@ -257,8 +260,8 @@ def _evidence(standing: Standing, incident: str, lang: str) -> str:
     if found is None:
         return "not examined yet"
     top = found.causes[0]
-    why = f": {top.evidence[0]}" if top.evidence else ""
-    return f"{cause_words(top, lang)}, {top.confidence:.0%} sure{why}"
+    words = f"{cause_words(top, lang)}, {top.confidence:.0%} sure"
+    return f"{words}: {top.evidence[0]}" if top.evidence else words
 
 
 def _plain(standing: Standing) -> dict[str, Any]:
@@ -318,20 +321,14 @@ class Follower:
             if answer.is_complete:
                 return 1 if answer.is_declined else 0
             if answer.has_ended:
-                print("steadytrain: the run ended before it heard the word", file=sys.stderr)
-                return 1
+                return _give_up("steadytrain: the run ended before it heard the word", options)
             end = control.fate(self.home, name)
             if end.state == "refused":
-                print(f"steadytrain: the run refused it: {end.why}", file=sys.stderr)
-                return 1
+                return _give_up(f"steadytrain: the run refused it: {end.why}", options)
             if self.clock() >= until:
                 heard = "has heard it and not done it" if answer.is_heard else "has not heard it"
-                print(
-                    f"steadytrain: after {options.wait:g} s the run {heard}; "
-                    f"it may still. Its id is {name}",
-                    file=sys.stderr,
-                )
-                return 1
+                late = f"steadytrain: after {options.wait:g} s the run {heard}; it may still."
+                return _give_up(f"{late} Its id is {name}", options)
             self.sleep(POLL_SECONDS)
 
     def _fresh(self) -> list[Event]:
@@ -372,6 +369,11 @@ class Answer:
             self.waits_for = None
             return True
         return False
+
+
+def _give_up(why: str, options: argparse.Namespace) -> int:
+    print(say(why, options.lang), file=sys.stderr)
+    return 1
 
 
 def _print_event(event: Event, options: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
+from steadytrain.chinese.commands import COMMANDS
 from steadytrain.chinese.deaths import DEATHS
 from steadytrain.chinese.diagnoses import DIAGNOSES
 from steadytrain.chinese.panels import PANELS
@@ -50,7 +51,7 @@ from steadytrain.events import (
 
 LANGS = ("en", "zh")
 
-TABLES = (DIAGNOSES, REMEDIES, PANELS, DEATHS, STATES, TEXTS, PERSONS)
+TABLES = (COMMANDS, DIAGNOSES, REMEDIES, PANELS, DEATHS, STATES, TEXTS, PERSONS)
 
 SENTENCES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Advice: ("text",),

@@ -16,13 +16,17 @@ from steadytrain.errors import SettingError
 from steadytrain.events import PanelDrawn, RunBegan
 from steadytrain.panels import FixedPanel
 from steadytrain.panels.overlap import Overlap
+from steadytrain.sayings import say
 from steadytrain.text import lint
+from steadytrain.widths import padded
 
 BEFORE = 32
 """Steps whose losses say what is usual in a domain."""
 
 MAD_TO_SIGMA = 1.4826
 EXCERPT = 160
+HEAD = "      draw domain          loss      z  text"
+"""Of columns that are 10, 12, 7 and 6 wide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +104,9 @@ def show(home: Path, step: int, *, order: str | None = None) -> list[Shown]:
     return sorted(found, key=lambda one: (one.defect is None, -abs(one.z)))
 
 
-def run(home: Path, step: int, *, order: str | None, top: int, as_json: bool) -> int:
+def run(
+    home: Path, step: int, *, order: str | None, top: int, as_json: bool, lang: str = "en"
+) -> int:
     """Print them; returns 1 if one of them is corrupt or holds text of the panel."""
     found = show(home, step, order=order)
     if as_json:
@@ -109,24 +115,27 @@ def run(home: Path, step: int, *, order: str | None, top: int, as_json: bool) ->
         return int(any(one.defect for one in found))
     leaked = sum(one.defect == provenance.LEAKED for one in found)
     corrupt = sum(one.defect is not None for one in found) - leaked
-    with_panel = f", {leaked} with text of the panel" if leaked else ""
-    print(f"step {step}: {len(found)} sequences, {corrupt} corrupt{with_panel}")
-    print(f"{'draw':>10} {'domain':<12} {'loss':>7} {'z':>6}  text")
+    title = f"step {step}: {len(found)} sequences, {corrupt} corrupt"
+    print(say(f"{title}, {leaked} with text of the panel" if leaked else title, lang))
+    print(say(HEAD, lang))
     for one in found[:top]:
-        words = one.defect or one.verdict or "not read"
-        again = f", came {one.repeats} times before" if one.repeats > 0 else ""
+        words = say(one.defect or one.verdict or "not read", lang)
+        again = say(f", came {one.repeats} times before", lang) if one.repeats > 0 else ""
+        why = f": {say(one.evidence, lang)}" if one.evidence else ""
         print(
-            f"{one.draw:>10} {one.domain:<12} {one.loss:>7.3f} {one.z:>6.1f}  {words}{again}"
-            f"{': ' + one.evidence if one.evidence else ''}"
+            f"{one.draw:>10} {padded(one.domain, 12)} {one.loss:>7.3f} {one.z:>6.1f}  "
+            f"{words}{again}{why}"
         )
         if one.source:
             print(f"{'':>11}{one.source}")
         if one.text is not None:
             print(f"{'':>11}{visible(one.text[:EXCERPT])}")
     if len(found) > top:
-        print(f"... and {len(found) - top} more; --top {len(found)} shows them all")
+        more = f"... and {len(found) - top} more; --top {len(found)} shows them all"
+        print(say(more, lang))
     if found[0].text is None:
-        print("The text is not shown: name the data order with --order module:function.")
+        hidden = "The text is not shown: name the data order with --order module:function."
+        print(say(hidden, lang))
     return int(corrupt + leaked > 0)
 
 

@@ -3,13 +3,15 @@
 import argparse
 import json
 import math
-import unicodedata
 from typing import Any
 
 from steadytrain import metrics, vitals
 from steadytrain.phrases import cause_words, phrase, plan_words
+from steadytrain.sayings import say
 from steadytrain.spans import span
 from steadytrain.vitals import State, Vitals
+from steadytrain.widths import padded
+from steadytrain.wording import sentence
 
 _WORDS: dict[str, tuple[str, str]] = {
     "no run": ("no run", "没有训练"),
@@ -30,7 +32,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "ago": ("{time} ago", "{time}前"),
     "incidents": ("incidents", "事件"),
     "processes": ("processes", "进程"),
-    "ranks": ("ranks", "各进程"),
+    "ranks": ("ranks", "各 rank"),
     "kept": ("kept", "有效"),
     "alerts": ("alerts", "告警"),
     "left": ("{time} left", "还需 {time}"),
@@ -48,13 +50,15 @@ _WORDS: dict[str, tuple[str, str]] = {
     "lost": ("{share:.2%} of {made:,} updates; {lost:,} made again, {skipped:,} held back",
              "{made:,} 次更新中有效 {share:.2%}；重做 {lost:,}，拦下 {skipped:,}"),
     "failed": ("; {count} in a row FAILED", "；连续失败 {count} 次"),
-    "unguarded": ("UNGUARDED: the judge has failed", "失去看护：判断器出错"),
-    "last line": ("last sign of movement {time} ago", "{time}前还有动静"),
+    "unguarded": ("UNGUARDED: the judge has failed", "训练失去看护：判断器出错"),
+    "last line": ("last sign of movement {time} ago", "最近一次动静在 {time}前"),
     "damaged": ("{count} damaged lines in the journal were passed over", "日志中有 {count} 行损坏，已跳过"),
     "unknown": ("{count} lines are of a newer version", "日志中有 {count} 行来自更新的版本"),
-    "last exit": ("rank {rank}: {how}, after step {step}", "进程 {rank}：{how}，在第 {step} 步之后"),
-    "mode": ("mode {mode}, attempt {attempt}", "模式：{mode}，第 {attempt} 次生命"),
+    "mode": ("mode {mode}, attempt {attempt}", "模式：{mode}，第 {attempt} 段"),
     "gone": ("gone", "已不在"),
+    "and": (", ", "，"),
+    "sure": ("{cause}, {share:.0%}", "{cause}，把握 {share:.0%}"),
+    "share": (" ({share:.1%})", "（{share:.1%}）"),
 }  # fmt: skip
 
 MOST_SHOWN = 8
@@ -95,7 +99,7 @@ def shown(found: Vitals, lang: str = "en") -> list[str]:
     if began is None:
         return [f"{found.home}: {word(found.state, lang)}"]
     rows = [f"{began.run}: {headline(found, lang)}"]
-    rows += [f"  {_padded(name, 12)}{text}" for name, text in facts(found, lang)]
+    rows += [f"  {padded(name, 12)}{text}" for name, text in facts(found, lang)]
     rows += [f"  {line}" for line in concerns(found, lang)]
     return rows
 
@@ -104,10 +108,11 @@ def headline(found: Vitals, lang: str) -> str:
     """State, step and mode."""
     standing = found.standing
     total = standing.began.steps if standing.began is not None else None
-    share = f" ({standing.step / total:.1%})" if total else ""
+    share = word("share", lang, share=standing.step / total) if total else ""
     mode = word("mode", lang, mode=phrase(standing.mode, lang), attempt=standing.attempt)
     name = word("step", lang)
-    return f"{word(found.state, lang)}, {name} {standing.step:,} / {total or '?'}{share}, {mode}"
+    where = f"{name} {standing.step:,} / {total or '?'}{share}"
+    return word("and", lang).join((word(found.state, lang), where, mode))
 
 
 def facts(found: Vitals, lang: str) -> list[tuple[str, str]]:
@@ -133,11 +138,10 @@ def concerns(found: Vitals, lang: str) -> list[str]:
     if not found.is_judging:
         lines.append(word("unguarded", lang))
     if found.gave_up is not None:
-        lines.append(found.gave_up.why)
+        lines.append(say(found.gave_up.why, lang))
     elif found.last_exit is not None and not standing.has_ended:
         exited = found.last_exit
-        how = exited.signal or ("hung" if exited.hung else f"status {exited.code}")
-        lines.append(word("last exit", lang, rank=exited.rank, how=how, step=exited.step))
+        lines.append(sentence(exited, lang=lang) or "")
     lines += [_incident(found, name, lang) for name in list(standing.incidents)[-MOST_SHOWN:]]
     if not standing.incidents:
         lines.append(
@@ -227,12 +231,6 @@ def plain(found: Vitals) -> dict[str, Any]:
     }
 
 
-def _padded(name: str, width: int) -> str:
-    """With spaces to a width on the terminal, where a Chinese character takes two places."""
-    taken = sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in name)
-    return name + " " * max(1, width - taken)
-
-
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
@@ -247,7 +245,7 @@ def _pace(found: Vitals, lang: str) -> str:
         parts.append(word("left", lang, time=span(found.seconds_left, lang)))
     if not found.standing.has_ended:
         parts.append(word("last line", lang, time=span(found.silence, lang)))
-    return ", ".join(parts)
+    return word("and", lang).join(parts)
 
 
 def _losses(found: Vitals) -> str:
@@ -277,7 +275,8 @@ def _checkpoint(found: Vitals, lang: str) -> str:
     if found.checkpoint is None or found.checkpoint_at is None:
         return f"{word('none yet', lang)}{failed}"
     ago = word("ago", lang, time=span(max(0.0, found.clock() - found.checkpoint_at), lang))
-    return f"{word('of step', lang, step=found.checkpoint.step)}, {ago}{failed}"
+    where = word("of step", lang, step=found.checkpoint.step)
+    return f"{word('and', lang).join((where, ago))}{failed}"
 
 
 def _kept(found: Vitals, lang: str) -> str:
@@ -300,9 +299,12 @@ def _ranks(found: Vitals, lang: str) -> str:
     parts = []
     for one in sorted(found.beats, key=lambda one: -(one.seconds or 0.0))[:MOST_SHOWN]:
         ago = word("gone", lang) if one.seconds is None else span(one.seconds, lang)
-        parts.append(f"{one.number} {one.phase} ({ago})")
+        phase = phrase(one.phase, lang)
+        parts.append(
+            f"{one.number} {phase}（{ago}）" if lang == "zh" else f"{one.number} {phase} ({ago})"
+        )
     more = f" +{len(found.beats) - MOST_SHOWN}" if len(found.beats) > MOST_SHOWN else ""
-    return "" if found.standing.has_ended else ", ".join(parts) + more
+    return "" if found.standing.has_ended else word("and", lang).join(parts) + more
 
 
 def _alerts(found: Vitals) -> str:
@@ -318,7 +320,7 @@ def _incident(found: Vitals, name: str, lang: str) -> str:
         what = word("not examined", lang)
     else:
         top = diagnosis.causes[0]
-        what = f"{cause_words(top, lang)}, {top.confidence:.0%}"
+        what = word("sure", lang, cause=cause_words(top, lang), share=top.confidence)
     seen = found.acknowledged.get(name)
     tail = word("seen by", lang, who=seen) if seen else ""
     return word("open", lang, id=name, step=incident.onset, what=what) + tail

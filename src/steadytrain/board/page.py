@@ -111,7 +111,7 @@ WORDS = {
         "steps": "步数",
         "redone": "重做的步数",
         "held": "被拦下的更新",
-        "attempts": "各次生命",
+        "attempts": "各段运行",
         "checkpoints": "检查点",
         "versions": "版本",
         "quiet": "一切正常。",

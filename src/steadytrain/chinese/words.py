@@ -68,6 +68,8 @@ WORDS = {
     "wrong_domain": "领域不符",
     "clean": "干净",
     "corrupt": "损坏",
+    "unusual": "异常",
+    "leaked": "泄漏",
     # groups of layers
     "embedding": "嵌入",
     "shallow": "浅",

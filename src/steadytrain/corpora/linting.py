@@ -26,6 +26,7 @@ from steadytrain.corpora.skips import SKIPS
 from steadytrain.corpora.tally import Tally, visible
 from steadytrain.corpora.tokens import BYTES, load_tokenizer
 from steadytrain.errors import SettingError
+from steadytrain.sayings import say
 
 SHOWN_TROUBLES = 3  # of one file and level; the rest is counted
 BAR = 24  # characters
@@ -43,6 +44,7 @@ class Settings:
     workers: int = 1
     out: Path | None = None
     as_json: bool = False
+    lang: str = "en"
 
 
 def run(settings: Settings) -> int:
@@ -69,9 +71,11 @@ def run(settings: Settings) -> int:
     screen = _Screen(sys.stderr, total=sum(one.size or 0 for one in inputs))
     try:
         if is_done:
-            screen.say(f"{settings.out} is complete; nothing is left to lint")
+            done = f"{settings.out} is complete; nothing is left to lint"
+            screen.say(say(done, settings.lang))
         elif begin != Position():
-            screen.say(f"going on in {settings.out} after {tally.documents} documents")
+            further = f"going on in {settings.out} after {tally.documents} documents"
+            screen.say(say(further, settings.lang))
         work = () if is_done else chunks(
             inputs,
             begin=begin,
@@ -98,9 +102,10 @@ def run(settings: Settings) -> int:
             ledger.close()
         screen.end()
     if not settings.as_json:
-        print(tally.report())
+        print(tally.report(settings.lang))
         if settings.out is not None:
-            print(f"verdicts and the skip list ({SKIPS}) are in {settings.out}")
+            where = f"verdicts and the skip list ({SKIPS}) are in {settings.out}"
+            print(say(where, settings.lang))
     if tally.lost:
         return 2
     return 1 if tally.corrupt else 0

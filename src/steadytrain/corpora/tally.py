@@ -5,6 +5,8 @@ import unicodedata
 import msgspec
 
 from steadytrain.corpora.documents import DocumentId, Trouble
+from steadytrain.sayings import say
+from steadytrain.widths import padded
 
 EXAMPLES = 3
 MOST_FILES = 10_000
@@ -100,41 +102,44 @@ class Tally(msgspec.Struct, kw_only=True):
             self.files[file][0] += documents
             self.files[file][1] += corrupt
 
-    def report(self) -> str:
+    def report(self, lang: str = "en") -> str:
         """For people; no control character of a text reaches the terminal."""
         said: list[str] = []
+        mark = "/" if lang == "zh" else "of"
         if self.classes:
-            said.append("corrupt, by class")
+            said.append(say("corrupt, by class", lang))
         for kind, count in sorted(self.classes.items(), key=lambda one: (-one[1], one[0])):
-            said.append(f"  {kind:14}{count:>10}  {_share(count, self.documents)}")
+            name = padded(say(kind, lang), 14)
+            said.append(f"  {name}{count:>10}  {_share(count, self.documents)}")
             for example in self.examples[kind]:
                 own = "" if str(example.id) == example.source.rpartition(":")[2] else example.id
+                why = visible(say(example.evidence, lang))
                 named = f" ({own})" if own not in ("", None) else ""
-                said.append(f"      {visible(example.source + named)}: {visible(example.evidence)}")
+                said.append(f"      {visible(example.source + named)}: {why}")
                 said.append(f"          {visible(example.excerpt)}")
         worst = sorted(
             (-corrupt, file, documents) for file, (documents, corrupt) in self.files.items()
             if corrupt
         )  # fmt: skip
         if worst:
-            said.append("corrupt, by source")
+            said.append(say("corrupt, by source", lang))
         for corrupt, file, documents in worst[:SHOWN_FILES]:
             said.append(
-                f"  {-corrupt:>8} of {documents:>8}  {_share(-corrupt, documents)}  {visible(file)}"
+                f"  {-corrupt:>8} {mark} {documents:>8}  {_share(-corrupt, documents)}  "
+                f"{visible(file)}"
             )
         if len(worst) > SHOWN_FILES:
-            said.append(f"  and in {len(worst) - SHOWN_FILES} more files")
+            said.append(say(f"  and in {len(worst) - SHOWN_FILES} more files", lang))
         if self.passed:
             listed = ", ".join(
                 f"{suffix} {count}"
                 for suffix, count in sorted(self.passed.items(), key=lambda one: (-one[1], one[0]))
             )
-            said.append(f"passed by, empty or no text: {visible(listed)}")
+            said.append(say(f"passed by, empty or no text: {visible(listed)}", lang))
         if self.lost:
-            said.append(f"not read: {self.lost} files or parts of files")
-        said.append(
-            f"{self.documents} documents read, {self.corrupt} corrupt, {self.unusual} unusual"
-        )
+            said.append(say(f"not read: {self.lost} files or parts of files", lang))
+        read = f"{self.documents} documents read, {self.corrupt} corrupt, {self.unusual} unusual"
+        said.append(say(read, lang))
         return "\n".join(said)
 
     def _open(self, file: str) -> None:

@@ -1,0 +1,51 @@
+"""Lines that commands print: `persons.py` (remedy), `show.py`, `corpora/tally.py` and
+`corpora/linting.py` (lint)."""
+
+COMMANDS = {
+    # remedy
+    "{run} {state:c} step {step:n} of {steps:i}, attempt {attempt:n}, mode {mode}": "{run}：{state}第 {step} 步，共 {steps} 步，第 {attempt} 段，模式：{mode}",
+    "ended after": "已结束于", "is at": "进行到",
+    "open: {incident:i} since step {step:n}: {known:t}": "未结：{incident}，自第 {step} 步起：{known}",
+    "{how:c}: {id:i} for {incident:i}: {plan}": "{how}：{id}，针对 {incident}：{plan}",
+    "proposed": "提议", "would be done, were the mode not 'observe'": "若非“只看”模式则会执行",
+    "  why: {why:t}": "  理由：{why}",
+    "  evidence: {known:t}": "  证据：{known}",
+    "  as an order: {plan}": "  写成指令：{plan}",
+    "  steadytrain remedy {home} accept {id:i}   (or: refuse {again:i})": "  steadytrain remedy {home} accept {id}   （或：refuse {again}）",
+    "asked: {id:i} for {incident:i}: {plan}": "请人决定：{id}，针对 {incident}：{plan}",
+    "in force: {id:i} for {incident:i}, since step {step:n}: {why:t}": "生效中：{id}，针对 {incident}，自第 {step} 步起：{why}",
+    "  {plan} ({until:s})": "  {plan}（{until}）",
+    "for good": "长期有效", "until step {step:n}": "至第 {step} 步",
+    "  outcome: {result}: {why:t}": "  结果：{result}：{why}",
+    "nothing is proposed": "目前没有提议",
+    "no remedy is in force": "目前没有生效中的处置",
+    "not examined yet": "尚未取证",
+    "{cause}, {sure:n} sure": "{cause}，把握 {sure}",
+    "{cause:s}: {why:s}": "{cause}：{why}",
+    "sent {name:i}: {words}": "已送出 {name}：{words}",
+    "steadytrain: the run has written nothing for {quiet:n} s; if it is not under way, it hears this when it goes on":
+        "steadytrain：训练已有 {quiet} 秒没有写日志；若它没在运行，恢复之后才会听到",
+    "steadytrain: the run ended before it heard the word": "steadytrain：训练在听到指令之前已经结束",
+    "steadytrain: the run refused it: {why:t}": "steadytrain：训练拒绝了它：{why}",
+    "steadytrain: after {wait:n} s the run {heard:c}; it may still.": "steadytrain：等了 {wait} 秒，训练{heard}；之后仍有可能。",
+    "{late:s} Its id is {name:i}": "{late}编号为 {name}",
+    "has heard it and not done it": "已经听到，但还没有执行", "has not heard it": "还没有听到",
+    # show
+    "step {step:n}: {all:n} sequences, {corrupt:n} corrupt": "第 {step} 步：{all} 条序列，损坏 {corrupt} 条",
+    "{step:s}, {leaked:n} with text of the panel": "{step}，{leaked} 条含有固定样本的文本",
+    "      draw domain          loss      z  text": "      序号 领域            损失      z  文本",
+    "not read": "未读",
+    ", came {times:n} times before": "，先前出现过 {times} 次",
+    "... and {more:n} more; --top {all:n} shows them all": "……还有 {more} 条；--top {all} 全部显示",
+    "The text is not shown: name the data order with --order module:function.": "没有显示文本：请用 --order module:function 指明数据顺序。",
+    # lint
+    "corrupt, by class": "损坏的文本，按类别",
+    "corrupt, by source": "损坏的文本，按来源",
+    "  and in {count:n} more files": "  另有 {count} 个文件",
+    "passed by, empty or no text: {listed}": "空的或没有文本，略过：{listed}",
+    "not read: {count:n} files or parts of files": "未能读取：{count} 个文件或文件片段",
+    "{documents:n} documents read, {corrupt:n} corrupt, {unusual:n} unusual": "共读 {documents} 篇文档，损坏 {corrupt} 篇，异常 {unusual} 篇",
+    "verdicts and the skip list ({skips}) are in {out}": "判定结果与剔除名单（{skips}）在 {out}",
+    "{out} is complete; nothing is left to lint": "{out} 已完成，没有要检查的了",
+    "going on in {out} after {documents:n} documents": "在 {out} 接着检查，之前已有 {documents} 篇文档",
+}  # fmt: skip
