@@ -55,7 +55,7 @@ def cause_words(cause: Cause, lang: str) -> str:
 def plan_words(plan: Sequence[Plan], lang: str) -> str:
     """Actions in the order in which they are carried out."""
     words = [_action_zh(action) if lang == "zh" else _action(action) for action in plan]
-    return ("、" if lang == "zh" else ", ").join(words)
+    return ("；" if lang == "zh" else ", ").join(words)
 
 
 def _action(action: Action) -> str:

@@ -121,6 +121,8 @@ class Shape:
 def word(name: str) -> str:
     """A word of the journal in Chinese, such as a signal with its domain."""
     head, mark, domain = name.partition(":")
+    if head == "grad norm":  # of a group of layers, and no domain
+        domain = WORDS.get(domain, domain)
     return f"{WORDS.get(head, head)}\uff08{domain}\uff09" if mark else WORDS.get(head, head)
 
 

@@ -30,14 +30,14 @@ _WORDS: dict[str, tuple[str, str]] = {
     "checkpoint": ("checkpoint", "检查点"),
     "none yet": ("none yet", "还没有"),
     "ago": ("{time} ago", "{time}前"),
-    "incidents": ("incidents", "事件"),
     "processes": ("processes", "进程"),
     "ranks": ("ranks", "各 rank"),
     "kept": ("kept", "有效"),
     "alerts": ("alerts", "告警"),
+    "per second": ("{tokens:,.0f} tokens/s", "{tokens:,.0f} 词元/秒"),
     "left": ("{time} left", "还需 {time}"),
     "per step": ("{time} a step", "每步 {time}"),
-    "nothing open": ("none open, {count} so far", "当前无，累计 {count} 起"),
+    "nothing open": ("incidents: none open, {count} so far", "事件：当前没有未结的，累计 {count} 起"),
     "open": ("OPEN: {id} since step {step}: {what}", "未结：{id}，自第 {step} 步：{what}"),
     "not examined": ("not examined yet", "尚未取证"),
     "seen by": (" (seen by {who})", "（{who} 已确认）"),
@@ -98,7 +98,8 @@ def shown(found: Vitals, lang: str = "en") -> list[str]:
     began = found.standing.began
     if began is None:
         return [f"{found.home}: {word(found.state, lang)}"]
-    rows = [f"{began.run}: {headline(found, lang)}"]
+    mark = "：" if lang == "zh" else ": "
+    rows = [f"{began.run}{mark}{headline(found, lang)}"]
     rows += [f"  {padded(name, 12)}{text}" for name, text in facts(found, lang)]
     rows += [f"  {line}" for line in concerns(found, lang)]
     return rows
@@ -144,9 +145,7 @@ def concerns(found: Vitals, lang: str) -> list[str]:
         lines.append(sentence(exited, lang=lang) or "")
     lines += [_incident(found, name, lang) for name in list(standing.incidents)[-MOST_SHOWN:]]
     if not standing.incidents:
-        lines.append(
-            f"{word('incidents', lang)}: {word('nothing open', lang, count=found.num_incidents)}"
-        )
+        lines.append(word("nothing open", lang, count=found.num_incidents))
     for proposal in standing.proposals.values():
         plan = plan_words(proposal.plan, lang)
         lines.append(word("proposed", lang, id=proposal.id, plan=plan))
@@ -240,7 +239,7 @@ def _pace(found: Vitals, lang: str) -> str:
     if found.step_seconds is not None:
         parts.append(word("per step", lang, time=span(found.step_seconds, lang)))
     if found.tokens_per_second is not None:
-        parts.append(f"{found.tokens_per_second:,.0f} {word('tokens', lang)}/s")
+        parts.append(f"{word('per second', lang, tokens=found.tokens_per_second)}")
     if found.seconds_left:
         parts.append(word("left", lang, time=span(found.seconds_left, lang)))
     if not found.standing.has_ended:

@@ -186,7 +186,7 @@ def _chinese(event: Event) -> str | None:
             top = event.causes[0]
             why = f"：{top.evidence[0]}" if top.evidence else ""
             words = cause_words(top, "zh")
-            return f"第 {event.step} 步：诊断为{words}，把握 {top.confidence:.0%}{why}"
+            return f"第 {event.step} 步：诊断：{words}，把握 {top.confidence:.0%}{why}"
         case Remedy():
             return f"第 {event.step} 步：处置：{plan_words(event.plan, 'zh')}。理由：{event.why}"
         case Proposal():
@@ -228,7 +228,8 @@ def _chinese(event: Event) -> str | None:
         case Advice():
             return event.text
         case AttemptBegan(cause="restart"):
-            return f"第 {event.step} 步：从{_gap(event.checkpoint or '起点')}续训"
+            origin = phrase(event.checkpoint or "the beginning", "zh")
+            return f"第 {event.step} 步：从{_gap(origin)}续训"
         case CheckpointRefused():
             return f"检查点 {phrase(event.path, 'zh')} 未被采用：{event.reason}"
         case CheckpointFailed():

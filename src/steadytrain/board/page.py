@@ -90,6 +90,8 @@ WORDS = {
         "refuted": "would be refuted by",
         "suspect": "suspect",
         "control": "control",
+        "sequence": "{role} {draw} ({domain}), step {step}, loss {loss:.2f}, z {z:+.1f}: {verdict}. "
+        "{evidence}",
         "before": "weights of step {step}",
         "now": "weights then",
         "evidence": "Evidence",
@@ -134,6 +136,8 @@ WORDS = {
         "refuted": "可推翻它的证据",
         "suspect": "可疑序列",
         "control": "对照序列",
+        "sequence": "{role} {draw}（{domain}），第 {step} 步，损失 {loss:.2f}，z {z:+.1f}："
+        "{verdict}。{evidence}",
         "before": "第 {step} 步的权重",
         "now": "当时的权重",
         "evidence": "证据",

@@ -32,6 +32,7 @@ from steadytrain.events import (
     StepRecord,
 )
 from steadytrain.phrases import cause_words, phrase, plan_words
+from steadytrain.sayings import say, translated
 from steadytrain.wording import sentence
 
 
@@ -61,7 +62,7 @@ def _page(home: Path, events: Sequence[Event], began: RunBegan, lang: str) -> st
     parts = [
         f"<h1>{escape(began.run)}</h1>",
         f'<p class="verdict">{escape(_verdict(events, incidents, words))}</p>',
-        _facts(events, began, run, words),
+        _facts(events, began, run, lang),
         f"<h2>{words['incidents']}</h2>",
         _incident_table(events, incidents, lang),
         f"<h2>{words['curves']}</h2>",
@@ -88,7 +89,8 @@ def _verdict(events: Sequence[Event], incidents: list[Incident], words: dict[str
     return words["verdict"].format(state=state, step=newest, count=len(incidents), cured=len(cured))
 
 
-def _facts(events: Sequence[Event], began: RunBegan, run: Run, words: dict[str, str]) -> str:
+def _facts(events: Sequence[Event], began: RunBegan, run: Run, lang: str) -> str:
+    words = WORDS[lang]
     attempts = [one for one in events if isinstance(one, AttemptBegan)]
     saved = [one for one in events if isinstance(one, CheckpointSaved)]
     rows = {
@@ -97,7 +99,9 @@ def _facts(events: Sequence[Event], began: RunBegan, run: Run, words: dict[str, 
         words["steps"]: f"{int(run.steps.max(initial=0)):,} / {began.steps or '?'}",
         words["redone"]: f"{int((~run.kept).sum()):,}",
         words["held"]: f"{int((~run.committed).sum()):,}",
-        words["attempts"]: ", ".join(f"{one.attempt}: {one.cause}" for one in attempts),
+        words["attempts"]: ", ".join(
+            f"{one.attempt} {phrase(one.cause, lang)}" for one in attempts
+        ),
         words["checkpoints"]: f"{len(saved)}",
         words["versions"]: ", ".join(f"{k} {v}" for k, v in began.versions.items()),
     }
@@ -194,7 +198,6 @@ def _branches(run: Run, values: Any, label: str, colour: int) -> list[Line]:
 def _story(
     home: Path, events: Sequence[Event], incident: Incident, began: RunBegan, lang: str
 ) -> str:
-    words = WORDS[lang]
     parts = [f'<section id="{escape(incident.id)}"><h2>{escape(incident.id)}</h2><ol>']
     examined: list[BatchExamined] = []
     remedies: set[str] = set()
@@ -223,14 +226,14 @@ def _story(
         parts.append("</li>")
     parts.append("</ol>")
     parts.append(remedy_table(events, incident.id, began.domains, lang))
-    parts += [_evidence(home, one, began, words) for one in examined]
+    parts += [_evidence(home, one, began, lang) for one in examined]
     return "".join([*parts, "</section>"])
 
 
 def _causes(diagnosis: Diagnosis, lang: str) -> str:
     words = WORDS[lang]
     rows = []
-    for cause in diagnosis.causes:
+    for cause in translated(diagnosis, lang).causes:
         support = "".join(f'<li class="for">{escape(one)}</li>' for one in cause.evidence)
         against = "".join(f'<li class="against">{escape(one)}</li>' for one in cause.against)
         refuted = (
@@ -243,7 +246,8 @@ def _causes(diagnosis: Diagnosis, lang: str) -> str:
     return "".join(rows)
 
 
-def _evidence(home: Path, seen: BatchExamined, began: RunBegan, words: dict[str, str]) -> str:
+def _evidence(home: Path, seen: BatchExamined, began: RunBegan, lang: str) -> str:
+    words = WORDS[lang]
     numbers = [
         (words["suspect"], seen.suspect_before, seen.suspect_now),
         (words["control"], seen.control_before, seen.control_now),
@@ -256,7 +260,7 @@ def _evidence(home: Path, seen: BatchExamined, began: RunBegan, words: dict[str,
         f"<th></th><th>{words['before'].format(step=seen.before_step)}</th><th>{words['now']}</th>"
     )
     table = f'<table class="numbers"><tr>{head}</tr>{rows}</table>'
-    texts = "".join(_sequence(one, words) for one in _texts(home, seen))
+    texts = "".join(_sequence(one, lang) for one in _texts(home, seen))
     return f"<h3>{words['evidence']}</h3>{table}<div class='texts'>{texts}</div>"
 
 
@@ -268,11 +272,17 @@ def _texts(home: Path, seen: BatchExamined) -> list[dict[str, Any]]:
     return found
 
 
-def _sequence(one: dict[str, Any], words: dict[str, str]) -> str:
-    verdict = one.get("defect") or one["verdict"]
-    head = (
-        f"{words[one['role']]} {one['draw']} ({one['domain']}), {words['step']} {one['step']}, "
-        f"{words['loss']} {one['loss']:.2f}, z {one['z']:+.1f}: {verdict}. {one['evidence']}"
+def _sequence(one: dict[str, Any], lang: str) -> str:
+    words = WORDS[lang]
+    head = words["sequence"].format(
+        role=words[one["role"]],
+        draw=one["draw"],
+        domain=one["domain"],
+        step=one["step"],
+        loss=one["loss"],
+        z=one["z"],
+        verdict=phrase(one.get("defect") or one["verdict"], lang),
+        evidence=say(one["evidence"], lang),
     )
     kind = "corrupt" if one["verdict"] == "corrupt" else "clean"
     return (

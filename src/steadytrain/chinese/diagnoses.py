@@ -64,7 +64,7 @@ DIAGNOSES = {
         "自第 {step} 步以来，{share} 的序列在之前 32 步内已出现过；而起点之前的各步，这一比例为 {before}",
     "a data order that repeats its sequences on purpose": "数据顺序本来就有意重复这些序列",
     "the gradient of the {name:w} layers grew to {top:n} times its usual norm, that of the others to {others:n} times at most":
-        "{name}层的梯度范数升至平时的 {top} 倍，其余各层至多 {others} 倍",
+        "{name}的梯度范数升至平时的 {top} 倍，其余各层至多 {others} 倍",
     "gradients that grow in the deep layers by as much": "深层梯度也有同样幅度的增长",
     "the {name:w} left its band upward, and nothing in the loss holds it back without a z-loss":
         "“{name}”向上越出正常范围，而没有 z-loss 时，损失函数对它没有任何约束",

@@ -94,7 +94,7 @@ class Rules:
         return []
 
     def _resumed(self, event: AttemptBegan, item: Item) -> list[Note]:
-        origin = event.checkpoint or words("beginning", self.threads.lang)
+        origin = phrase(event.checkpoint or "the beginning", self.threads.lang)
         text = words("resumed", self.threads.lang, step=event.step, origin=origin)
         down = self.threads.open_of("process")
         if not down:

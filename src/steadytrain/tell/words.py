@@ -38,8 +38,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "restore refused": ("a restored state was refused", "恢复的状态被拒绝"),
     "process": ("a process died", "进程退出"),
     "process hung": ("a process hung", "进程卡死"),
-    "resumed": ("step {step}: the run goes on, resumed from {origin}", "第 {step} 步：训练继续，从 {origin} 续训"),
-    "beginning": ("the beginning", "起点"),
+    "resumed": ("step {step}: the run goes on, resumed from {origin}", "第 {step} 步：训练继续（恢复自：{origin}）"),
     "gave up": ("the run is down for good: nobody starts it again", "训练已停止，不会再自动启动"),
     "vanished": ("the supervisor (process {pid}) is gone, and the journal does not say why; "
                  "nobody will start the run again",
