@@ -154,7 +154,7 @@ FILLS = {
     "n": st.sampled_from(_same),
     "i": st.sampled_from([(one, one) for one in ("remedy-3", "a0001-s00000090")]),
     "w": st.sampled_from(
-        [("loss:zh, grad norm", "损失（zh）、梯度范数"), ("rise", "上升"), ("embedding", "嵌入")]
+        [("loss:zh, grad norm", "损失（zh）、梯度范数"), ("rise", "上升"), ("embedding", "嵌入层")]
     ),
     "l": st.sampled_from([("zh, en", "zh、en"), ("code", "code")]),
     "c": st.sampled_from(_sentence),
@@ -276,6 +276,12 @@ class TestSay:
         assert (
             say(differences, "zh")
             == "epsilon 为 1e-06，记录为 1e-08；优化器计数为 3 次更新，记录为 4 次"
+        )
+
+    def test_knows_a_list_of_signals(self):
+        text = "update, lr ratio, loss:zh, grad norm:embedding, grad norm: rise, changed, not finite"
+        assert say(text, "zh") == (
+            "更新幅度、学习率与计划之比、损失（zh）、梯度范数（嵌入层）、梯度范数：上升、被改动、非有限"
         )
 
     def test_quotes_what_is_quoted(self):

@@ -155,11 +155,12 @@ def _value(value: object, lang: str) -> object:
 
 @cache
 def shapes() -> tuple[Shape, ...]:
-    """Every shape; that with the most letters of its own first, as the one that says the most."""
+    """Every shape; that with the most letters of its own first, as the one that says the most; of
+    two with as many, that whose holes take less."""
     pairs = [pair for table in TABLES for pair in table.items()]
     return tuple(
         Shape(english=english, chinese=chinese, longest=max(_own(english), key=len))
-        for english, chinese in sorted(pairs, key=lambda pair: -sum(map(len, _own(pair[0]))))
+        for english, chinese in sorted(pairs, key=lambda pair: _looseness(pair[0]))
     )
 
 
@@ -170,6 +171,11 @@ def _pieces(english: str) -> list[str]:
 
 def _own(english: str) -> list[str]:
     return _pieces(english)[::3]
+
+
+def _looseness(english: str) -> tuple[int, int]:
+    kinds = _pieces(english)[2::3]
+    return -sum(map(len, _own(english))), sum(kind not in _HOLDS for kind in kinds)
 
 
 @cache

@@ -19,7 +19,7 @@ from steadytrain.events import (
     RestoreVerified,
     WorkersFinished,
 )
-from steadytrain.phrases import cause_words
+from steadytrain.phrases import cause_words, phrase
 
 SPARK_COLUMNS = 48
 QUIET_SECONDS = 60.0
@@ -162,7 +162,9 @@ def _checkpoint(one: Watched) -> dict[str, Any] | None:
         "failed": failed,
         "verified_step": verified[0] if verified else None,
         "verified_at": verified[1] if verified else None,
-        "verified_source": verified[2] if verified else None,
+        "verified_source": {lang: phrase(verified[2], lang) for lang in ("en", "zh")}
+        if verified
+        else None,
     }
 
 

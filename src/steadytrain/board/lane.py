@@ -20,7 +20,7 @@ from steadytrain.events import (
     Remedy,
     RemedyDone,
 )
-from steadytrain.phrases import cause_words, plan_words
+from steadytrain.phrases import cause_words, phrase, plan_words
 
 
 def marks(one: Watched) -> dict[str, Any]:
@@ -44,7 +44,9 @@ def marks(one: Watched) -> dict[str, Any]:
             case Incident(change="opened"):
                 spans[event.id] = places.of(event.onset, noted.at) | {
                     "id": event.id, "step": event.step, "state": "open", "until": None,
-                    "signals": list(event.signals),
+                    "signals": {
+                        lang: [phrase(s, lang) for s in event.signals] for lang in ("en", "zh")
+                    },
                 }  # fmt: skip
             case Incident(change="closed") if event.id in spans:
                 span = spans[event.id]

@@ -25,6 +25,7 @@ from steadytrain.events import (
     WorkersFinished,
     WorkersStarted,
 )
+from steadytrain.sayings import translated
 
 MOST_STACK_BYTES = 64 << 10
 
@@ -33,7 +34,7 @@ def machines(one: Watched, lang: str) -> dict[str, Any]:
     """Ranks, starts of all ranks, exits, checkpoints and the slowest steps."""
     return {
         "ranks": _ranks(one),
-        "generations": _generations(one),
+        "generations": _generations(one, lang),
         "story": _in_time([
             told
             for number, noted in enumerate(one.events)
@@ -132,7 +133,7 @@ def _seconds_since(beat: progress.Beat | None, path: Path | None) -> float | Non
     return ago if ago >= 0 and ago < written + 3600 else None
 
 
-def _generations(one: Watched) -> list[dict[str, Any]]:
+def _generations(one: Watched, lang: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     kinds = (WorkersStarted, WorkersFinished, ProcessExited)
     for noted in sorted((noted for noted, _ in one.of(*kinds)), key=lambda noted: noted.at):
@@ -145,7 +146,7 @@ def _generations(one: Watched) -> list[dict[str, Any]]:
             case WorkersFinished() if found:
                 found[-1]["until"], found[-1]["is_finished"] = noted.at, True
             case ProcessExited() if found:
-                event = noted.event
+                event = translated(noted.event, lang)
                 how = "hung" if event.hung else event.signal or f"status {event.code}"
                 found[-1]["causes"].append(
                     {"rank": event.rank, "how": how, "step": event.step, "error": event.error}

@@ -133,7 +133,7 @@ WORDS = {
         "legend": "数字标出事件；淡色曲线是回滚放弃的分支；红色短线是被拦下的更新或非有限值。",
         "no_panel": "本次训练没有固定样本。",
         "perplexity": "困惑度（对数）与 95 % 区间",
-        "refuted": "可推翻它的证据",
+        "refuted": "若出现以下情况则不成立",
         "suspect": "可疑序列",
         "control": "对照序列",
         "sequence": "{role} {draw}（{domain}），第 {step} 步，损失 {loss:.2f}，z {z:+.1f}："

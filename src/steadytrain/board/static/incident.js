@@ -18,7 +18,7 @@ export function Incidents({ id, told }) {
     ${["incident", "step", "cause", "signals", "remedy", "outcome", "lasted"].map((one) => html`<th>${t(`col_${one}`)}</th>`)}</tr></thead>
     <tbody>${found.map((one) => html`<tr onClick=${(event) => { if (!event.target.closest("a")) location.hash = address(["run", id, "incident", one.id]); }}>
       <th scope="row"><a href=${address(["run", id, "incident", one.id])}>${one.id}</a></th><td class="n">${whole(one.x)}</td>
-      <td><b>${one.cause ? one.cause[language] : t("not_examined")}</b></td><td class="soft">${one.signals.slice(0, 4).join(", ")}${one.signals.length > 4 ? ` +${one.signals.length - 4}` : ""}</td>
+      <td><b>${one.cause ? one.cause[language] : t("not_examined")}</b></td><td class="soft">${one.signals[language].slice(0, 4).join(t("comma"))}${one.signals[language].length > 4 ? ` +${one.signals[language].length - 4}` : ""}</td>
       <td>${remedies(one.id).map((remedy) => html`<div>${remedy.plan[language]}</div>`)}</td>
       <td><b class=${one.state === "cured" ? "good" : one.state === "open" ? "warn" : ""}>${t(`outcome_${one.state}`)}</b></td>
       <td class="n soft">${one.until ? t("steps_n", { n: whole(Math.max(0, one.until.x - one.x)) }) : NONE}</td></tr>`)}</tbody></table></div>`;
@@ -61,7 +61,7 @@ export function IncidentPage({ id, name, told, glance, beat, mayChange, reload }
 function Chain({ data, top }) {
   const remedy = data.remedies[data.remedies.length - 1];
   const steps = [
-    [t("chain_alarm"), html`<b>${t("step_n", { n: whole(data.onset) })}</b>`, data.signals.slice(0, 3).map((one) => one.words).join(", ") + (data.signals.length > 3 ? ` +${data.signals.length - 3}` : "")],
+    [t("chain_alarm"), html`<b>${t("step_n", { n: whole(data.onset) })}</b>`, data.signals.slice(0, 3).map((one) => one.words).join(t("comma")) + (data.signals.length > 3 ? ` +${data.signals.length - 3}` : "")],
     [t("chain_diagnosis"), top ? html`<b>${percent(top.confidence)}</b> ${t("sure")}` : NONE, top?.for[0] ?? ""],
     [t("chain_remedy"), remedy ? html`<b>${remedy.plan}</b>` : NONE, remedy?.why ?? ""],
     [t("chain_outcome"), remedy?.outcome ? html`<b class=${remedy.outcome.result === "cured" ? "good" : "bad"}>${remedy.outcome.words}</b> ${t("after_steps", { n: remedy.outcome.steps })}` : data.closed ? data.closed.reason : t("outcome_open"), remedy?.outcome?.why ?? ""],
@@ -89,7 +89,7 @@ function Focus({ id, data, glance, beat }) {
   const lines = series && names.slice(0, -1).map((name, n) => ({ name, label: name === "loss" ? t("total") : name.slice(5), colour: paint(name), raw: series.raw[n], odd: series.odd[n] }));
   const branch = (indices, paints) => series.branches.map((one) => ({ x: one.x, lines: indices.map((index, n) => ({ values: one.ys[index], colour: paints[n] })) }));
   return html`<section class="card focus" ref=${box}>${!series ? html`<${Empty}>${t("loading")}<//>` : html`
-    <${Plot} ...${common} title=${t("loss_title")} unit="nats/token" height=${210} lines=${lines} branches=${branch(lines.map((_, n) => n), lines.map((one) => one.colour))} format=${(v) => fixed(v, 3)} />
+    <${Plot} ...${common} title=${t("loss_title")} unit=${t("unit_loss")} height=${210} lines=${lines} branches=${branch(lines.map((_, n) => n), lines.map((one) => one.colour))} format=${(v) => fixed(v, 3)} />
     <${Plot} ...${common} pins=${pins.map((one) => ({ ...one, label: "" }))} title=${t("grad_norm")} unit=${t("log")} height=${110} isLog lines=${[{ name: "grad_norm", label: "", colour: colour("d5"), raw: series.raw[names.length - 1], odd: series.odd[names.length - 1] }]} branches=${branch([names.length - 1], [colour("d5")])} />
     <p class="legend">${t("legend_focus")}</p>`}</section>`;
 }

@@ -58,7 +58,7 @@ export function Lane({ marks, axis, range, open }) {
       if (b < first || a > last) return;
       const x0 = Math.min(Math.max(GUTTER, at(a)), GUTTER + inner - 16), x1 = Math.min(GUTTER + inner, Math.max(at(b), at(a) + 16));
       const cause = one.cause ? one.cause[language] : t("not_examined");
-      const words = [`${one.id} \u00b7 ${t(`outcome_${one.state}`)}`, cause, one.signals.join(", ")];
+      const words = [`${one.id} \u00b7 ${t(`outcome_${one.state}`)}`, cause, one.signals[language].join(t("comma"))];
       body.push(html`<a href=${open(one.id)} class="bar ${one.state}" aria-label=${words.join(". ")}
         ...${hover(words, one.state === "cured" ? "good" : "warn")}>
         <rect x=${x0} y=${y + 7} width=${Math.max(16, x1 - x0)} height="10" rx="3" />

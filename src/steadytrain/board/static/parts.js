@@ -58,7 +58,7 @@ export function Facts({ one, now }) {
     ["step", html`<${Progress} one=${one} />`],
     ["loss", html`<b>${fixed(one.loss)}</b>`],
     ["tokens", html`<b>${compact(one.tokens)}</b>`],
-    ["speed", html`<b>${compact(one.tokens_per_second)}</b> <span class="soft">tok/s</span>`],
+    ["speed", html`<b>${compact(one.tokens_per_second)}</b> <span class="soft">${t("unit_speed")}</span>`],
     ["eta", html`<b>${one.state === "ended" ? NONE : duration(one.eta_seconds)}</b>`],
     ["goodput", html`<${Goodput} account=${one.account} isLong />`],
     ["checkpoint", html`<${Checkpoint} one=${one} now=${now} />`],

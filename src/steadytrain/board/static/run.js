@@ -163,16 +163,16 @@ function Curves({ id, told, glance, now, beat, mayChange, runs, reload }) {
   const ink = colour("ink2");
   // The steep beginning may leave the picture at the top, marked by a caret; nothing later may.
   const settled = !view.zoom && series?.rows > 40 ? range[0] + 0.05 * (range[1] - range[0]) : null;
-  const loss = series && html`<${Plot} ...${common} settled=${settled} ...${around([0], [ink])} title=${t("loss_total")} unit="nats/token" height=${200} isLog=${view.isLog} lines=${[lineOf(0, "", ink)]} format=${(v) => fixed(v, 4)} />`;
+  const loss = series && html`<${Plot} ...${common} settled=${settled} ...${around([0], [ink])} title=${t("loss_total")} unit=${t("unit_loss")} height=${200} isLog=${view.isLog} lines=${[lineOf(0, "", ink)]} format=${(v) => fixed(v, 4)} />`;
   const paints = domains.map((_, n) => domainColour(n));
-  const overlay = series && html`<${Plot} ...${common} settled=${settled} ...${around(domains.map((_, n) => n + 1), paints)} title=${t("loss_domains")} unit="nats/token" height=${300} isLog=${view.isLog} lines=${domains.map((name, n) => lineOf(n + 1, name, paints[n]))} format=${(v) => fixed(v, 3)} />`;
+  const overlay = series && html`<${Plot} ...${common} settled=${settled} ...${around(domains.map((_, n) => n + 1), paints)} title=${t("loss_domains")} unit=${t("unit_loss")} height=${300} isLog=${view.isLog} lines=${domains.map((name, n) => lineOf(n + 1, name, paints[n]))} format=${(v) => fixed(v, 3)} />`;
   const small = series && domains.map((name, n) => html`<${Plot} key=${name} ...${common} settled=${settled} ...${around([n + 1], [paints[n]])} title=${name} height=${150} isLog=${view.isLog} lines=${[lineOf(n + 1, "", paints[n])]} format=${(v) => fixed(v, 4)} />`);
   const k = domains.length + 1;
   const isPlanned = series && !differs(series.raw[k + 1], series.raw[k + 2]);
   const rest = series && [
     html`<${Plot} key="grad" ...${common} ...${around([k], [colour("d5")])} title=${t("grad_norm")} unit=${t("log")} height=${150} isLog lines=${[lineOf(k, "", colour("d5"))]} />`,
     html`<${Plot} key="lr" ...${common} branches=${[]} title=${t("lr")} height=${150} lines=${[{ ...lineOf(k + 1, isPlanned ? "" : t("used"), colour("d3")), soft: null }, ...(!isPlanned ? [{ ...lineOf(k + 2, t("planned"), colour("soft")), soft: null, dash: [4, 3] }] : [])]} floor=${0} format=${(v) => number(v, 3)} />`,
-    html`<${Plot} key="speed" ...${common} branches=${[]} title=${t("speed")} unit="tok/s" height=${150} isTrimmed=${true} lines=${[lineOf(k + 3, "", colour("d2"))]} floor=${0} format=${compact} yLabel=${compact} />`,
+    html`<${Plot} key="speed" ...${common} branches=${[]} title=${t("speed")} unit=${t("unit_speed")} height=${150} isTrimmed=${true} lines=${[lineOf(k + 3, "", colour("d2"))]} floor=${0} format=${compact} yLabel=${compact} />`,
     html`<${Plot} key="update" ...${common} ...${around([k + 4], [colour("d4")])} title=${t("update")} unit=${t("log")} height=${150} isLog lines=${[lineOf(k + 4, "", colour("d4"))]} />`,
   ];
   return html`<div class="curves">

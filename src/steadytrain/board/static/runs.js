@@ -52,7 +52,7 @@ function Row({ one, now }) {
     <td class="c-step"><${Progress} one=${one} /></td>
     <td class="c-loss n" data-label=${t("col_loss")}>${fixed(one.loss)}</td>
     <td class="c-tokens n">${one.tokens ? compact(one.tokens) : NONE}</td>
-    <td class="c-speed n">${one.tokens_per_second ? html`${compact(one.tokens_per_second)}<span class="soft"> tok/s</span>` : NONE}</td>
+    <td class="c-speed n">${one.tokens_per_second ? html`${compact(one.tokens_per_second)}<span class="soft"> ${t("unit_speed")}</span>` : NONE}</td>
     <td class="c-eta n" data-label=${t("col_eta")}>${one.state === "ended" ? NONE : duration(one.eta_seconds)}</td>
     <td class="c-goodput"><${Goodput} account=${one.account} /></td>
     <td class="c-incidents">${incidents(one, cause)}</td>
