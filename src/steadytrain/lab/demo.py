@@ -31,6 +31,7 @@ from steadytrain.lab.faults import Fault
 from steadytrain.lab.options import parse_domains
 from steadytrain.lab.texts import Corpus
 from steadytrain.progress import read_board
+from steadytrain.sayings import say
 from steadytrain.stats.paired import interval
 from steadytrain.wording import sentence
 
@@ -86,10 +87,11 @@ def run(settings: Settings) -> int:
     )
     plan_path = root / "lab" / "faults.json"
     faults.save(planned, plan_path)
-    console.print(
-        f"[bold]steadytrain demo[/]: {settings.steps} steps, domains "
-        f"{', '.join(corpus.domains)}, {len(planned)} faults, in {root}"
+    about = (
+        f"{settings.steps} steps, domains {', '.join(corpus.domains)}, {len(planned)} faults, "
+        f"in {root}"
     )
+    console.print(f"[bold]steadytrain demo[/]: {say(about, settings.lang)}")
     for note in corpus.notes:
         console.print(f"  {note}")
     guarded = root / "guarded"
@@ -245,13 +247,14 @@ def _close(
         and false == 0
     )
     if grades:
-        console.print(_fault_table(grades))
-        console.print(_panel_table(comparisons))
+        console.print(_fault_table(grades, settings.lang))
+        console.print(_panel_table(comparisons, settings.lang))
     else:
-        console.print(_plain_panel(guarded, corpus.domains))
-    console.print(f"incidents that nothing explains: {false}")
-    console.print(f"report: {report}   ({seconds:.0f} s)")
-    console.print("[bold green]all is well[/]" if is_good else "[bold red]not as it should be[/]")
+        console.print(_plain_panel(guarded, corpus.domains, settings.lang))
+    console.print(say(f"incidents that nothing explains: {false}", settings.lang))
+    console.print(say(f"report: {report}   ({seconds:.0f} s)", settings.lang))
+    verdict = say("all is well" if is_good else "not as it should be", settings.lang)
+    console.print(f"[bold {'green' if is_good else 'red'}]{verdict}[/]")
     if settings.as_json:
         print(
             json.dumps(
@@ -270,30 +273,32 @@ def _close(
     return 0 if is_good else 1
 
 
-def _fault_table(grades: Sequence[grading.Grade]) -> Table:
-    table = Table(title="what was done to the run, and what the run did")
+def _fault_table(grades: Sequence[grading.Grade], lang: str) -> Table:
+    table = Table(title=say("what was done to the run, and what the run did", lang))
     for name in ("fault", "at step", "seen after", "diagnosis", "remedy", "outcome", "steps lost"):
-        table.add_column(name, justify="right" if name in ("at step", "steps lost") else "left")
+        table.add_column(
+            say(name, lang), justify="right" if name in ("at step", "steps lost") else "left"
+        )
     for one in grades:
         seen = "missed" if one.detected_after is None else f"{one.detected_after} steps"
-        named = "" if one.is_named else "[red]wrong:[/] "
+        named = "" if one.is_named else f"[red]{say('wrong:', lang)}[/] "
         colour = "green" if one.is_cured else "red"
         table.add_row(
             one.fault,
             str(one.step),
-            seen,
-            f"{named}{escape(one.diagnosis)}",
-            one.remedy,
-            f"[{colour}]{one.outcome}[/]",
+            say(seen, lang),
+            f"{named}{escape(say(one.diagnosis, lang))}",
+            say(one.remedy, lang),
+            f"[{colour}]{say(one.outcome, lang)}[/]",
             str(one.steps_lost),
         )
     return table
 
 
-def _panel_table(comparisons: Sequence[grading.Comparison]) -> Table:
-    table = Table(title="final perplexity of the fixed panel, per byte")
+def _panel_table(comparisons: Sequence[grading.Comparison], lang: str) -> Table:
+    table = Table(title=say("final perplexity of the fixed panel, per byte", lang))
     for name in ("domain", "guarded", "undisturbed", "change"):
-        table.add_column(name, justify="left" if name == "domain" else "right")
+        table.add_column(say(name, lang), justify="left" if name == "domain" else "right")
     for one in comparisons:
         colour = "green" if one.is_passed else "red"
         table.add_row(
@@ -305,10 +310,10 @@ def _panel_table(comparisons: Sequence[grading.Comparison]) -> Table:
     return table
 
 
-def _plain_panel(home: Path, domains: Sequence[str]) -> Table:
-    table = Table(title="final perplexity of the fixed panel, per byte")
+def _plain_panel(home: Path, domains: Sequence[str], lang: str) -> Table:
+    table = Table(title=say("final perplexity of the fixed panel, per byte", lang))
     for name in ("domain", "perplexity", "95 % interval", "sequences"):
-        table.add_column(name, justify="left" if name == "domain" else "right")
+        table.add_column(say(name, lang), justify="left" if name == "domain" else "right")
     last = [event for event in journal.read(home) if isinstance(event, PanelRecord)][-1]
     for name, losses in zip(domains, last.losses, strict=True):
         found = interval(losses)

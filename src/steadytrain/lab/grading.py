@@ -195,7 +195,7 @@ def _grade_process(fault: Fault, events: list[Event], exits: list[ProcessExited]
     resumed, refused, lost = _after_exit(events, gone)
     if fault.kind == "tear":
         is_named = is_named and refused is not None
-        words += "; torn checkpoint refused" if refused is not None else ""
+        words = f"{words}; torn checkpoint refused" if refused is not None else words
     return Grade(
         fault=fault.kind,
         step=fault.step,
@@ -303,8 +303,10 @@ def _missed(fault: Fault) -> Grade:
 def _cause_words(cause: Cause | None) -> str:
     if cause is None:
         return "none"
-    detail = ", ".join(one for one in (cause.defect, cause.domain) if one)
-    return f"{cause.name} ({detail})" if detail else cause.name
+    if cause.defect and cause.domain:
+        return f"{cause.name} ({cause.defect}, {cause.domain})"
+    about = cause.defect or cause.domain
+    return f"{cause.name} ({about})" if about else cause.name
 
 
 def _plan_words(remedy: Remedy) -> str:
@@ -317,6 +319,12 @@ def _plan_words(remedy: Remedy) -> str:
         "ScaleShallowGradients": "damp shallow gradients",
         "SetZLoss": "z-loss",
         "BeginDecay": "begin decay",
+        "ResetMoments": "reset moments",
+        "SetClipping": "clip gradients",
+        "LimitUpdates": "limit updates",
+        "ClipAttention": "clip attention",
+        "ExcludeRank": "leave a rank out",
+        "Cancel": "end a remedy",
         "AskPerson": "ask a person",
     }
     return ", ".join(words[type(action).__name__] for action in remedy.plan)
