@@ -44,6 +44,7 @@ from steadytrain.board.stream import Hub
 from steadytrain.board.watched import Watched
 from steadytrain.errors import JournalError, SettingError
 from steadytrain.events import BatchExamined
+from steadytrain.sayings import say
 from steadytrain.standing import look
 from steadytrain.vitals import Vitals
 
@@ -238,7 +239,7 @@ class Board:
         try:
             name = await asyncio.to_thread(send)
         except (SettingError, JournalError) as error:
-            raise HTTPException(422, str(error)) from error
+            raise HTTPException(422, say(str(error), _lang(request))) from error
         return JSONResponse({"id": name})
 
     async def fate(self, request: Request) -> Response:
@@ -246,7 +247,7 @@ class Board:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name):
             raise HTTPException(400, "that is no id of a word")
         found = control.fate(self.run(request).home, name)
-        return JSONResponse({"state": found.state, "why": found.why})
+        return JSONResponse({"state": found.state, "why": say(found.why, _lang(request))})
 
     async def _locked(
         self, request: Request, told: Callable[[Watched], dict[str, Any]]

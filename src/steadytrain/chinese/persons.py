@@ -37,6 +37,15 @@ PERSONS = {
         "“from {step}”已成过去：方案最早从第 {since} 次更新之后生效。请去掉 from，或在同一方案中先退回到那里",
     "the plan would hold after update {step:n}, and the run's last one is {last:n}. Roll back in the same plan":
         "方案要在第 {step} 次更新之后才生效，而训练最后一次更新是第 {last} 次。请在同一方案中先回滚",
+    # before it is sent
+    "the run has ended after step {step:n}, so nobody hears a word. Start it again with more steps, or give the folder of a run that is under way":
+        "训练已在第 {step} 步之后结束，没有谁会听到指令。请加大步数重新启动，或给出正在进行的训练的目录",
+    "{given} is no open incident of this run. Write one of: {known:t}": "{given} 不是本次训练未结的事件。请写其中之一：{known}",
+    "none; leave --incident out": "没有；请去掉 --incident",
+    "the run would not take this word: {error:t}": "训练不会接受这条指令：{error}",
+    "{what} holds characters that cannot be printed": "{what} 含有无法显示的字符",
+    '{verb:i} without a proposal; write "remedy": its id': '{verb} 没有写明是哪项提议；请写 "remedy"：它的编号',
+    '"plan" belongs to the verb order, and order needs one': '"plan" 只用于 order，而 order 必须有方案',
     # the desk of a run
     "another word had this name before. Give the file a new name": "先前已有同名的指令。请给文件换个名字",
     "the run ended before it could be heard": "训练在听到它之前已经结束",

@@ -31,7 +31,7 @@ export async function askArrays(path, query, { signal: stop } = {}) {
 }
 
 export async function say(path, query, body) {
-  const told = new URLSearchParams(query);
+  const told = new URLSearchParams({ lang: lang.get(), ...query });
   const sent = { method: "POST", headers: HEADERS, body: JSON.stringify(body) };
   return (await answered(await fetch(`/api/${path}?${told}`, sent))).json();
 }
