@@ -90,7 +90,7 @@ class TestAGlance:
         one = read(tmp_path)
         assert glance(one)["state"] == "waiting"
         (proposal,) = plain(standing(one, "zh"))["proposals"]
-        assert proposal["plan"] == "回滚到第 35 步、剔除 4 条序列"
+        assert proposal["plan"] == "回滚到第 35 步；剔除 4 条序列"
         assert proposal["order"].startswith("roll back 35; skip draws 300-303")
 
     def test_the_account_adds_up_to_the_wall_clock(self, tmp_path):
