@@ -1,4 +1,6 @@
 import ast
+import html
+import json
 import re
 import string
 import time
@@ -9,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadytrain import causes, codec, deaths, events, plans, sayings
+from steadytrain import causes, cli, codec, deaths, events, plans, sayings
+from steadytrain.board import cases, looks, stories
+from steadytrain.board.report import write_report
+from steadytrain.board.watched import Watched
 from steadytrain.chinese.words import WORDS
 from steadytrain.errors import SettingError
 from steadytrain.events import Cause, Diagnosis, ExaminedSequence, PanelDrawn, Remedy
@@ -279,7 +284,9 @@ class TestSay:
         )
 
     def test_knows_a_list_of_signals(self):
-        text = "update, lr ratio, loss:zh, grad norm:embedding, grad norm: rise, changed, not finite"
+        text = (
+            "update, lr ratio, loss:zh, grad norm:embedding, grad norm: rise, changed, not finite"
+        )
         assert say(text, "zh") == (
             "更新幅度、学习率与计划之比、损失（zh）、梯度范数（嵌入层）、梯度范数：上升、被改动、非有限"
         )
@@ -322,3 +329,52 @@ class TestEveryKindOfEvent:
         if chinese is not None and kind is not events.Advice:
             assert re.search("[\u4e00-\u9fff]", chinese)
             assert english != chinese
+
+
+GOLDEN = sorted(one.parent for one in (ROOT / "tests" / "golden" / "journals").glob("*/journal"))
+
+
+def _said(value):
+    """Every sentence of an event that has a Chinese form."""
+    if isinstance(value, str):
+        return {value} if say(value, "zh") != value else set()
+    if isinstance(value, tuple):
+        return {one for part in value for one in _said(part)}
+    names = SENTENCES.get(type(value), ())
+    return {one for name in names for one in _said(getattr(value, name))}
+
+
+@pytest.mark.parametrize("home", GOLDEN, ids=lambda home: home.name)
+class TestEveryPlaceThatShowsAJournal:
+    """None of the English sentences of a journal is left in Chinese."""
+
+    @pytest.fixture
+    def english(self, home):
+        found = {one for event in _read(home) for one in _said(event) if " " in one}
+        assert len(found) >= 5
+        return found
+
+    def test_the_report(self, home, english, tmp_path):
+        page = write_report(home, tmp_path / "report.html", lang="zh").read_text()
+        assert not {one for one in english if html.escape(one) in page}
+
+    def test_what_waits_for_a_person(self, home, english, capsys):
+        cli.main(["remedy", str(home), "--lang", "zh"])
+        assert not {one for one in english if one in capsys.readouterr().out}
+
+    def test_the_status(self, home, english, capsys):
+        cli.main(["status", str(home), "--lang", "zh"])
+        assert not {one for one in english if one in capsys.readouterr().out}
+
+    def test_the_alerts(self, home, english, capsys):
+        cli.main(["tell", str(home), "--dry-run", "--lang", "zh"])
+        assert not {one for one in english if one in capsys.readouterr().out}
+
+    def test_the_board(self, home, english):
+        one = Watched(id="r", home=home)
+        one.catch_up(seconds=9)
+        names = {event.id for _, event in one.of(events.Incident)}
+        with one.lock:
+            told = [cases.standing(one, "zh"), looks.looks(one, "zh"), stories.lines(one, "zh")]
+            told += [cases.incident(one, name, "zh") for name in names]
+        assert not {one for one in english if one in json.dumps(told, ensure_ascii=False)}

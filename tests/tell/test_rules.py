@@ -124,7 +124,7 @@ class TestIncidents:
         texts = [one.text for one in listener.hear(opened(), diagnosed(), closed())]
         assert all("\u7b2c" in text for text in texts)
         assert listener.threads.by_id["incident-1"].subject.startswith(
-            "\u635f\u5931:zh\u4e0a\u5347"
+            "\u635f\u5931\uff08zh\uff09\u4e0a\u5347"
         )
 
 

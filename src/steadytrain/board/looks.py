@@ -8,7 +8,7 @@ from steadytrain.board.watched import Watched
 from steadytrain.events import AttemptBegan, PanelDrawn, PanelRecord, Trend
 from steadytrain.perplexity import Looks
 from steadytrain.phrases import phrase
-from steadytrain.sayings import translated
+from steadytrain.sayings import say, translated
 from steadytrain.stats.paired import interval
 
 MOST_LOOKS = 2_000
@@ -39,7 +39,7 @@ def looks(one: Watched, lang: str) -> dict[str, Any]:
     known = Looks(run=one.id, domains=tuple(one.track.domains), drawn=tuple(panels))
     return {
         "domains": [
-            {"name": name, "looks": [_look(one, known, at, place, look) for look, place in thinned]}
+            {"name": name, "looks": [_look(one, known, at, place, look, lang) for look, place in thinned]}
             for at, name in enumerate(one.track.domains)
         ],
         "lost": [
@@ -54,7 +54,7 @@ def looks(one: Watched, lang: str) -> dict[str, Any]:
 
 
 def _look(
-    one: Watched, known: Looks, at: int, place: dict[str, Any], look: PanelRecord
+    one: Watched, known: Looks, at: int, place: dict[str, Any], look: PanelRecord, lang: str
 ) -> dict[str, Any]:
     """One domain at one step; kept, since a look never changes."""
     key = f"look:{look.attempt}:{look.step}:{look.version}:{at}"
@@ -63,14 +63,14 @@ def _look(
         was = (0, _measured(known, look, at))
         one.kept[key] = was
     assert isinstance(was[1], dict)
-    return {**place, **was[1]}
+    return {**place, **was[1], "why": say(look.why, lang)}
 
 
 def _measured(known: Looks, look: PanelRecord, at: int) -> dict[str, Any]:
     losses = look.losses[at] if at < len(look.losses) else ()
     fit = [number for number, loss in enumerate(losses) if math.isfinite(loss)]
     told: dict[str, Any] = {
-        "why": look.why, "version": look.version, "odd": len(losses) - len(fit),
+        "version": look.version, "odd": len(losses) - len(fit),
         "n": len(losses), "loss": None, "ppl": None, "low": None, "high": None, "bits": None,
     }  # fmt: skip
     if fit:
