@@ -48,7 +48,7 @@ INTERNAL = {
 
 NOT_TOLD = re.compile(
     r"holds no journal of a run|goes on without|is refused: |^the (word|control folder) |Current thread"
-    r"|torch.distributed is disabled|unexpected pos|states do not lie in shared memory"
+    r"|torch.distributed is|unexpected pos|states do not lie in shared memory"
 )
 """Of other rooms: what a command or a console says, and never a journal."""
 

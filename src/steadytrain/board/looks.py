@@ -39,7 +39,10 @@ def looks(one: Watched, lang: str) -> dict[str, Any]:
     known = Looks(run=one.id, domains=tuple(one.track.domains), drawn=tuple(panels))
     return {
         "domains": [
-            {"name": name, "looks": [_look(one, known, at, place, look, lang) for look, place in thinned]}
+            {
+                "name": name,
+                "looks": [_look(one, known, at, place, look, lang) for look, place in thinned],
+            }
             for at, name in enumerate(one.track.domains)
         ],
         "lost": [
