@@ -81,7 +81,10 @@ class TestAGlance:
         write_incident(tmp_path / "r1")
         told = glance(read(tmp_path))
         assert told["state"] == "incident"
-        assert told["open"][0]["cause"] == {"en": "bad text (blank, zh)", "zh": "坏文本（空白、zh）"}
+        assert told["open"][0]["cause"] == {
+            "en": "bad text (blank, zh)",
+            "zh": "坏文本（空白、zh）",
+        }
 
     def test_a_proposal_waits_for_a_person(self, tmp_path):
         writer = write_incident(tmp_path / "r1", mode="ask")
