@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_run(commands)
+    _add_chaos(commands)
     _add_remedy(commands)
     options.add_lookers_on(commands, tell=_tell, status=_status, watch=_watch)
     options.add_analyze(commands, _analyze)
@@ -93,6 +94,16 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     command.add_arguments(run)
     options.add_beside(run)
     run.set_defaults(action=_run)
+
+
+def _add_chaos(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from steadytrain.chaos import command
+
+    chaos = commands.add_parser(
+        "chaos", help="break a training script as a plan says, and prove what it survives"
+    )
+    command.add_arguments(chaos)
+    chaos.set_defaults(action=_chaos)
 
 
 def _add_remedy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -178,6 +189,32 @@ def _run(options: argparse.Namespace) -> int:
     supervisor = Supervisor(**command.arguments(options))
     with companion.beside(options):
         return supervisor.run()
+
+
+def _chaos(options: argparse.Namespace) -> int:
+    from steadytrain.chaos import command
+
+    if options.list:
+        print(command.describe())
+        return 0
+    plan, given = command.chosen_plan(options), command.chosen_command(options)
+    nproc, home = command.chosen_nproc(options), command.chosen_home(options)
+    _need("torch", "psutil", "rich", extra="lab")
+    from steadytrain.chaos import campaign, lab
+    from steadytrain.train import likeness
+
+    return campaign.run(
+        campaign.Settings(
+            plan=plan,
+            command=tuple(given or command.as_command(lab.command(home))),
+            home=home,
+            nproc=nproc,
+            hang_after=options.hang_after,
+            keeps=options.keep,
+            as_json=options.json,
+        ),
+        likeness.compare,
+    )
 
 
 def _tell(options: argparse.Namespace) -> int:

@@ -318,12 +318,16 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=os.environ.get("STEADYTRAIN_HOME"))
     parser.add_argument("--fault-plan", type=Path)
     parser.add_argument("--stop-after", type=int)
+    counts = ("panel_sequences", "panel_every", "snapshot_every", "checkpoint_every")
+    for name in counts:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int)
     options = parser.parse_args()
     train(
         replace(
             settings_of(options, Path(options.home or "runs/lab")),
             fault_plan=options.fault_plan,
             stop_after=options.stop_after,
+            **{name: getattr(options, name) for name in counts if getattr(options, name)},
         )
     )
 

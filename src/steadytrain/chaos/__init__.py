@@ -1,0 +1,1 @@
+"""Breaks real runs as planned, and proves what they survive: `steadytrain chaos`."""

@@ -1,0 +1,230 @@
+"""A plan carried out: the run without faults, each trial beside it, a table of what survived."""
+
+import json
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from steadytrain.chaos import plan as plans
+from steadytrain.chaos import trial
+from steadytrain.chaos.outside import newest_checkpoint
+from steadytrain.chaos.plan import Plan, Trial
+from steadytrain.chaos.trial import Observed
+from steadytrain.chaos.verdict import Likeness, Result, grade, losses
+from steadytrain.errors import CheckpointError, SteadytrainError
+
+UNDISTURBED = "undisturbed"
+
+LEAST_SECONDS, TIMES_UNDISTURBED = 120.0, 10.0
+"""How long a trial may take: so many times the run without faults, but no less."""
+
+Compare = Callable[[Path, Path], tuple[tuple[str, ...], tuple[str, ...]]]
+"""Two checkpoints -> names that differ, names that are not finite: `train.likeness.compare`."""
+
+
+class ChaosFailed(SteadytrainError):
+    """The run does not even end when it is left alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the command line asks for.
+
+    Attributes:
+        home: where the runs lie, each in a folder of its own.
+        keeps: checkpoints of what was survived stay, too.
+    """
+
+    plan: Plan
+    command: tuple[str, ...]
+    home: Path
+    nproc: int = 1
+    hang_after: float = 5.0
+    keeps: bool = False
+    as_json: bool = False
+
+
+def run(settings: Settings, compare: Compare) -> int:
+    """Carry it out and tell; returns 0 only if every trial was survived."""
+    is_shown = (sys.stderr if settings.as_json else sys.stdout).isatty()
+    console = Console(stderr=settings.as_json, highlight=False, width=None if is_shown else 150)
+    began = time.monotonic()
+    of_all = trial.Settings(
+        command=settings.command,
+        nproc=settings.nproc,
+        hang_after=settings.hang_after,
+        longest=float("inf"),
+    )
+    console.print(f"[bold]steadytrain chaos[/]: the run without faults, in {settings.home}")
+    undisturbed = trial.run(of_all, settings.home / UNDISTURBED, ())
+    steps = _insist(undisturbed)
+    console.print(
+        f"  {steps} updates in {undisturbed.seconds:.0f} s"
+        + ("" if losses(undisturbed.home) else "; no journal, so no losses can be compared")
+    )
+    of_all = replace(of_all, longest=max(LEAST_SECONDS, TIMES_UNDISTURBED * undisturbed.seconds))
+    results = []
+    for one in plans.trials(settings.plan, steps=steps, world=settings.nproc):
+        result = _carry_out(one, of_all, settings.home, undisturbed, compare)
+        console.print(_line(result))
+        results.append(result)
+        if result.is_survived and not settings.keeps:
+            _thin_out(settings.home)
+    is_reproducible = True
+    if any(result.is_equal is False and not result.is_survived for result in results):
+        console.print("  some run is another: is it the same twice when nothing is done to it?")
+        is_reproducible = _is_reproducible(of_all, settings.home, undisturbed, compare)
+        if not is_reproducible:
+            console.print(
+                "[bold]It is not[/]: two runs without faults differ, so none of the differences "
+                "above is a fault's. Look for a seed that is not set, or for kernels that are not "
+                "deterministic (torch.use_deterministic_algorithms)."
+            )
+    console.print(_table(results))
+    survived = sum(result.is_survived for result in results)
+    console.print(
+        f"{survived} of {len(results)} survived; {time.monotonic() - began:.0f} s; what each run "
+        f"wrote is in {settings.home}"
+    )
+    if settings.as_json:
+        print(json.dumps(_plain(settings, results, undisturbed, is_reproducible)))
+    return 0 if survived == len(results) else 1
+
+
+def _carry_out(
+    one: Trial, of_all: trial.Settings, home: Path, undisturbed: Observed, compare: Compare
+) -> Result:
+    folder = home / f"{_file_name(one.name)}.{one.repeat}"
+    for number in range(1, 1000):
+        if not folder.exists():
+            break
+        folder = home / f"{_file_name(one.name)}.{one.repeat}.{number}"
+    seen = trial.run(of_all, folder, one.faults)
+    return grade(one, seen, undisturbed, _likeness(seen, undisturbed, compare))
+
+
+def _thin_out(home: Path) -> None:
+    """Checkpoints of fifty runs of a large model would fill any disk."""
+    for path in home.glob("*/run/checkpoints"):
+        if path.parent.parent.name != UNDISTURBED:
+            shutil.rmtree(path)
+
+
+def _likeness(seen: Observed, undisturbed: Observed, compare: Compare) -> Likeness | None:
+    ours, theirs = newest_checkpoint(seen.home), newest_checkpoint(undisturbed.home)
+    if theirs is None:
+        return None
+    if ours is None:
+        return Likeness(differing=("there is no final checkpoint",))
+    try:
+        differing, unsound = compare(ours, theirs)
+    except CheckpointError as error:
+        return Likeness(differing=(str(error),))
+    return Likeness(differing=differing, unsound=unsound)
+
+
+def _insist(undisturbed: Observed) -> int:
+    """The number of its updates.
+
+    Raises:
+        ChaosFailed: it did not end well, or says nothing of its progress.
+    """
+    log = undisturbed.home.parent / "output.log"
+    if undisturbed.statuses[-1] != 0:
+        last = log.read_text(errors="replace")[-2000:]
+        raise ChaosFailed(
+            f"the run ends with status {undisturbed.statuses[-1]} though nothing was done to it, "
+            f"so it cannot be tried. Its output ends:\n{last}"
+        )
+    if not undisturbed.last_step:
+        raise ChaosFailed(
+            "the run told no step of its progress to the home that it was given, so nobody knows "
+            "when to strike. Leave home= out of Session(...), or write {home} in the command where "
+            "the script wants it; without a Session, call steadytrain.progress.beat."
+        )
+    return undisturbed.last_step
+
+
+def _is_reproducible(
+    of_all: trial.Settings, home: Path, undisturbed: Observed, compare: Compare
+) -> bool:
+    again = trial.run(of_all, home / f"{UNDISTURBED}-again", ())
+    likeness = _likeness(again, undisturbed, compare)
+    same = losses(again.home) == losses(undisturbed.home)
+    return same and not (likeness and likeness.differing)
+
+
+def _line(result: Result) -> str:
+    verdict = "[green]survived[/]" if result.is_survived else "[red]not survived[/]"
+    reasons = "".join(f"\n      {escape(one)}" for one in result.complaints)
+    where = ", ".join(str(step) for step in result.steps) or "-"
+    return f"  {result.trial} (step {where}): {verdict}{reasons}"
+
+
+def _table(results: Sequence[Result]) -> Table:
+    table = Table(title="what was done to the run, and what the run did")
+    for name, justify in (
+        ("trial", "left"), ("times", "right"), ("survived", "right"), ("bit-equal", "right"),
+        ("restarts", "right"), ("steps lost", "right"), ("seconds to recover", "right"),
+        ("wrong kills", "right"), ("left behind", "right"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in dict.fromkeys(result.trial for result in results):
+        mine = [result for result in results if result.trial == name]
+        good = sum(one.is_survived for one in mine)
+        colour = "green" if good == len(mine) else "red"
+        table.add_row(
+            name,
+            str(len(mine)),
+            f"[{colour}]{good}[/]",
+            _of([one.is_equal for one in mine]),
+            _spread([one.restarts for one in mine]),
+            _spread([one.steps_lost for one in mine]),
+            _spread([second for one in mine for second in one.recover_seconds]),
+            str(sum(one.wrong_kills for one in mine)),
+            str(sum(one.orphans + one.leaks for one in mine)),
+        )
+    return table
+
+
+def _of(equal: Sequence[bool | None]) -> str:
+    known = [one for one in equal if one is not None]
+    return str(sum(known)) if known else "-"
+
+
+def _spread(values: Sequence[float]) -> str:
+    """The median, and the highest where it is another."""
+    if not values:
+        return "-"
+    middle, highest = statistics.median(values), max(values)
+    return f"{middle:.3g}" if middle == highest else f"{middle:.3g} (max {highest:.3g})"
+
+
+def _plain(
+    settings: Settings, results: Sequence[Result], undisturbed: Observed, is_reproducible: bool
+) -> dict[str, object]:
+    return {
+        "ok": all(result.is_survived for result in results),
+        "seed": settings.plan.seed,
+        "nproc": settings.nproc,
+        "home": str(settings.home),
+        "steps": undisturbed.last_step,
+        "undisturbed_seconds": round(undisturbed.seconds, 3),
+        "reproducible": is_reproducible,
+        "trials": [
+            asdict(result) | {"survived": result.is_survived, "seconds": round(result.seconds, 3)}
+            for result in results
+        ],
+    }
+
+
+def _file_name(name: str) -> str:
+    return "".join(one if one.isalnum() or one in "-_" else "-" for one in name)
