@@ -206,7 +206,7 @@ def _chaos(options: argparse.Namespace) -> int:
     return campaign.run(
         campaign.Settings(
             plan=plan,
-            command=tuple(given or command.as_command(lab.command(home))),
+            command=tuple(given or lab.command(home)),
             home=home,
             nproc=nproc,
             hang_after=options.hang_after,

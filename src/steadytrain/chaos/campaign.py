@@ -18,7 +18,7 @@ from steadytrain.chaos import trial
 from steadytrain.chaos.outside import newest_checkpoint
 from steadytrain.chaos.plan import Plan, Trial
 from steadytrain.chaos.trial import Observed
-from steadytrain.chaos.verdict import Likeness, Result, grade, losses
+from steadytrain.chaos.verdict import Likeness, Result, grade, losses, saves
 from steadytrain.errors import CheckpointError, SteadytrainError
 
 UNDISTURBED = "undisturbed"
@@ -72,7 +72,10 @@ def run(settings: Settings, compare: Compare) -> int:
     )
     of_all = replace(of_all, longest=max(LEAST_SECONDS, TIMES_UNDISTURBED * undisturbed.seconds))
     results = []
-    for one in plans.trials(settings.plan, steps=steps, world=settings.nproc):
+    trials = plans.trials(
+        settings.plan, steps=steps, world=settings.nproc, saves=saves(undisturbed.home)
+    )
+    for one in trials:
         result = _carry_out(one, of_all, settings.home, undisturbed, compare)
         console.print(_line(result))
         results.append(result)

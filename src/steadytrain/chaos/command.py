@@ -15,8 +15,8 @@ def add_arguments(chaos: argparse.ArgumentParser) -> None:
     """The command's options; what to break follows `--`."""
     chaos.add_argument(
         "plan",
-        nargs="?",
-        help=f"file of the plan, or one that comes along: {', '.join(plans.built_in())}",
+        nargs="*",
+        help=f"files of plans, or names of some that come along: {', '.join(plans.built_in())}",
     )
     chaos.add_argument("--faults", metavar="KIND,...", help="instead of a plan: each of these once")
     chaos.add_argument("--list", action="store_true", help="say what can be done, and stop")
@@ -56,13 +56,13 @@ def chosen_plan(options: argparse.Namespace) -> Plan:
     Raises:
         SettingError: none or two are named, or the plan makes no sense.
     """
-    if (options.plan is None) == (options.faults is None):
+    if bool(options.plan) == bool(options.faults):
         raise SettingError(
             "a plan says what to break, and one is needed. Write a file, one of those that come "
             f"along ({', '.join(plans.built_in())}), or --faults sigkill,gil."
         )
-    if options.plan is not None:
-        plan = plans.read(options.plan)
+    if options.plan:
+        plan = plans.joined([plans.read(name) for name in options.plan])
     else:
         plan = plans.of_kinds([name.strip() for name in options.faults.split(",") if name.strip()])
     return plans.changed(plan, seed=options.seed, repeats=options.repeats)

@@ -1,6 +1,7 @@
 """A run of the lab that is small enough to be broken a hundred times."""
 
 import json
+import sys
 from pathlib import Path
 
 from steadytrain.lab.documents import read_domain
@@ -19,7 +20,7 @@ WORDS = (
 
 def command(home: Path) -> list[str]:
     """What runs it, after its text was written down in a folder of the campaign's home."""
-    words = [*WORDS]
+    words = [sys.executable, *WORDS]
     folder = home / "texts"
     folder.mkdir(parents=True, exist_ok=True)
     for name in DOMAINS:

@@ -29,7 +29,7 @@ from steadytrain.progress import Beat
 
 CHECKPOINT = re.compile(r"a\d{4,}-s(\d{8,})")
 
-WRITER = re.compile(r"steadytrain[./]train[./]writer")
+WRITER = "steadytrain/train/scribe.py"
 """In the command line of a process that writes checkpoints for a rank."""
 
 LONGEST_CURE_SECONDS = 60.0
@@ -91,7 +91,7 @@ class Outside:
         if one.kind in DAMAGES or one.kind == "disk-full":
             return newest_checkpoint(self.home) is not None
         if one.kind == "kill-writer":
-            return bool(self._writers())
+            return bool(self._writers())  # it is started with the first save
         return True
 
     def _strike(self, one: Planned, pids: Mapping[int, int], step: int) -> None:
@@ -209,7 +209,7 @@ class Outside:
         return [slot for _, slot in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
     def _writers(self) -> list[psutil.Process]:
-        return [one for one in carriers(self.trial) if WRITER.search(" ".join(_words(one)))]
+        return [one for one in carriers(self.trial) if WRITER in " ".join(_words(one))]
 
     def _children(self, script: str) -> list[psutil.Process]:
         """Of the supervisor, those that run this script."""

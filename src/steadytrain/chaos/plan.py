@@ -16,6 +16,7 @@ trial = "torn and killed"     # faults of one trial are done to the same run
 
 import random
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -33,6 +34,10 @@ FIRST_SHARE, LAST_SHARE = 0.2, 0.8
 
 MOST_DELAY_SECONDS = 0.2
 """After a step was seen, until a fault from outside falls: anywhere in a step or two."""
+
+
+AHEAD_STEPS = 3
+"""Before a save, where a disk is broken: seen in time, even if a step takes milliseconds."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,6 +160,13 @@ def parse(text: str) -> Plan:
     return plan
 
 
+def joined(plans: list[Plan]) -> Plan:
+    """Several plans as one, with seed and repeats of the first."""
+    return msgspec.structs.replace(
+        plans[0], fault=tuple(fault for plan in plans for fault in plan.fault)
+    )
+
+
 def of_kinds(names: list[str]) -> Plan:
     """Each of these kinds once, in a run of its own.
 
@@ -178,12 +190,13 @@ def changed(plan: Plan, *, seed: int | None, repeats: int | None) -> Plan:
     return plan
 
 
-def trials(plan: Plan, *, steps: int, world: int) -> tuple[Trial, ...]:
+def trials(plan: Plan, *, steps: int, world: int, saves: Sequence[int] = ()) -> tuple[Trial, ...]:
     """The moments of every fault, drawn from the seed.
 
     Args:
         steps: updates of the run without faults.
         world: its ranks.
+        saves: steps after which it saves a checkpoint.
 
     Raises:
         SettingError: a step or rank that the run does not have.
@@ -196,7 +209,8 @@ def trials(plan: Plan, *, steps: int, world: int) -> tuple[Trial, ...]:
             # A chance of its own: a fault more or less in the plan moves no other.
             chance = random.Random(f"chaos-{plan.seed}-{name}-{repeat}")
             planned = [
-                _place(one, at, chance, steps=steps, world=world) for at, one in enumerate(mine)
+                _place(one, at, chance, steps=steps, world=world, saves=saves)
+                for at, one in enumerate(mine)
             ]
             shown = name.partition("#")[0]
             found.append(Trial(name=shown, repeat=repeat, faults=tuple(planned)))
@@ -245,12 +259,22 @@ def _check(fault: Fault) -> None:
         )
 
 
-def _place(fault: Fault, index: int, chance: random.Random, *, steps: int, world: int) -> Planned:
+def _place(
+    fault: Fault,
+    index: int,
+    chance: random.Random,
+    *,
+    steps: int,
+    world: int,
+    saves: Sequence[int],
+) -> Planned:
     kind = kind_of(fault.kind)
     low, high = _range(fault)
     drawn = chance.random(), chance.random(), chance.random(), chance.random()
     if low is None or high is None:
         low, high = round(FIRST_SHARE * steps), round(LAST_SHARE * steps)
+        if kind.tells == "CheckpointFailed":
+            low = high = _before_a_save(fault, saves, drawn[0], steps=steps)
     elif high >= steps:
         raise SettingError(
             f"{fault.kind}: step = {fault.step} lies beyond the run, which makes {steps} updates. "
@@ -260,6 +284,11 @@ def _place(fault: Fault, index: int, chance: random.Random, *, steps: int, world
         raise SettingError(
             f"{fault.kind}: there is no rank {fault.rank} among {world}. Write a lower one, or "
             f"--nproc {fault.rank + 1}."
+        )
+    if world < kind.ranks:
+        raise SettingError(
+            f"{fault.kind} means nothing among fewer than {kind.ranks} ranks. Write --nproc "
+            f"{kind.ranks}, or leave it out."
         )
     rank = fault.rank if isinstance(fault.rank, int) else int(drawn[1] * world)
     step = low + int(drawn[0] * (high - low + 1))
@@ -273,10 +302,21 @@ def _place(fault: Fault, index: int, chance: random.Random, *, steps: int, world
         rank=rank,
         seconds=fault.seconds or kind.seconds,
         times=fault.times or kind.times,
-        # What is stored is damaged at once: the run must not have ended meanwhile.
-        delay=0.0 if fault.kind in DAMAGES else drawn[2] * MOST_DELAY_SECONDS,
+        # What is stored is broken at once: the run must not have ended or saved meanwhile.
+        delay=0.0 if fault.kind in DAMAGES or kind.tells else drawn[2] * MOST_DELAY_SECONDS,
         seed=int(drawn[3] * 2**31),
     )
+
+
+def _before_a_save(fault: Fault, saves: Sequence[int], share: float, *, steps: int) -> int:
+    """A little before one of the run's checkpoints, so that a save fails; not before the last."""
+    inner = [step for step in saves if AHEAD_STEPS < step < steps]
+    if not inner:
+        raise SettingError(
+            f"{fault.kind} makes a save fail, and the run saves nothing before its end. Let it "
+            "save more often, or leave this fault out."
+        )
+    return inner[int(share * len(inner))] - AHEAD_STEPS
 
 
 def _range(fault: Fault) -> tuple[int | None, int | None]:

@@ -12,7 +12,7 @@ from steadytrain.chaos.strikes import Strike
 from steadytrain.chaos.trial import Life, Observed
 from steadytrain.deaths import DO_NOT_REQUEUE
 from steadytrain.errors import JournalError, SteadytrainError
-from steadytrain.events import Event, GiveUp, ProcessExited, RemedyDone, StepRecord
+from steadytrain.events import CheckpointSaved, Event, GiveUp, ProcessExited, RemedyDone, StepRecord
 from steadytrain.replay import replay
 
 LAST_STEPS = 10
@@ -137,6 +137,11 @@ def losses(home: Path) -> dict[int, tuple[int, float]]:
         elif isinstance(event, RemedyDone) and event.restored_step is not None:
             kept = {step: one for step, one in kept.items() if step <= event.step}
     return kept
+
+
+def saves(home: Path) -> list[int]:
+    """Steps after which a run saved a checkpoint."""
+    return sorted({one.step for one in journal.read(home) if isinstance(one, CheckpointSaved)})
 
 
 def _journals(home: Path) -> tuple[list[Event], list[Event], str | None]:
