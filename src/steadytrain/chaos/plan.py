@@ -209,7 +209,7 @@ def trials(plan: Plan, *, steps: int, world: int, saves: Sequence[int] = ()) -> 
             # A chance of its own: a fault more or less in the plan moves no other.
             chance = random.Random(f"chaos-{plan.seed}-{name}-{repeat}")
             planned = [
-                _place(one, at, chance, steps=steps, world=world, saves=saves)
+                _place(one, at, len(mine), chance, steps=steps, world=world, saves=saves)
                 for at, one in enumerate(mine)
             ]
             shown = name.partition("#")[0]
@@ -262,6 +262,7 @@ def _check(fault: Fault) -> None:
 def _place(
     fault: Fault,
     index: int,
+    among: int,
     chance: random.Random,
     *,
     steps: int,
@@ -272,7 +273,12 @@ def _place(
     low, high = _range(fault)
     drawn = chance.random(), chance.random(), chance.random(), chance.random()
     if low is None or high is None:
-        low, high = round(FIRST_SHARE * steps), round(LAST_SHARE * steps)
+        # In the order of the plan, so that none falls into what another has led to.
+        first, last = FIRST_SHARE * steps, LAST_SHARE * steps
+        low = round(first + index / among * (last - first))
+        high = max(low, round(first + (index + 0.5) / among * (last - first)) - 1)
+        if among == 1:
+            high = round(last)
         if kind.tells == "CheckpointFailed":
             low = high = _before_a_save(fault, saves, drawn[0], steps=steps)
     elif high >= steps:
