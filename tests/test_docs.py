@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from steadytrain import cli, control, events, plans
+from steadytrain.chaos.kinds import CHECKLISTS, KINDS
+from steadytrain.chaos.plan import built_in
 from steadytrain.lab import faults
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +53,20 @@ def test_every_option_of_telling_is_documented(command):
     parser = cli._parser()._subparsers._group_actions[0].choices[command]
     options = {name for action in parser._actions for name in action.option_strings}
     assert all(name in text for name in options - {"-h", "--help"})
+
+
+def test_every_fault_kind_and_option_of_chaos_is_documented():
+    text = (ROOT / "docs" / "chaos.md").read_text()
+    parser = cli._parser()._subparsers._group_actions[0].choices["chaos"]
+    options = {name for action in parser._actions for name in action.option_strings}
+    assert all(name in text for name in options - {"-h", "--help"})
+    assert all(f"| `{kind.name}` | {kind.does}" in text for kind in KINDS.values())
+    assert all(f"`{name}`" in text for name in built_in())
+    assert all(
+        f"| {theirs} | {ours} |" in text
+        for one in CHECKLISTS.values()
+        for theirs, ours in one.items()
+    )
 
 
 def test_every_action_that_a_person_can_order_is_documented_with_its_example():

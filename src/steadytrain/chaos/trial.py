@@ -194,7 +194,13 @@ def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             env={**os.environ, strikes.FOLDER: str(folder)},
             start_new_session=True,
+            preexec_fn=_hear_interrupts,
         )
+
+
+def _hear_interrupts() -> None:
+    """What a shell starts in the background ignores SIGINT, and every rank would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _beats(home: Path, nproc: int) -> dict[int, Beat]:
