@@ -15,6 +15,7 @@ from rich.table import Table
 
 from steadytrain.chaos import plan as plans
 from steadytrain.chaos import trial
+from steadytrain.chaos.kinds import KINDS
 from steadytrain.chaos.outside import newest_checkpoint
 from steadytrain.chaos.plan import Plan, Trial
 from steadytrain.chaos.trial import Observed
@@ -53,7 +54,15 @@ class Settings:
 
 
 def run(settings: Settings, compare: Compare) -> int:
-    """Carry it out and tell; returns 0 only if every trial was survived."""
+    """Carry it out and tell; returns 0 only if every trial was survived.
+
+    Raises:
+        SettingError: a fault that the command or its run cannot have.
+        ChaosFailed: the run does not end well by itself, or tells nothing of its progress.
+    """
+    for fault in settings.plan.fault:
+        if KINDS[fault.kind].where != "outside" or fault.phase is not None:
+            trial.insist_on_python(settings.command, fault.kind)
     is_shown = (sys.stderr if settings.as_json else sys.stdout).isatty()
     console = Console(stderr=settings.as_json, highlight=False, width=None if is_shown else 150)
     began = time.monotonic()

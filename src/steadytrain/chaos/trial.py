@@ -16,7 +16,7 @@ from steadytrain.chaos.plan import Planned
 from steadytrain.chaos.strikes import Strike, Strikes
 from steadytrain.deaths import REQUEUE
 from steadytrain.errors import SettingError
-from steadytrain.launch.forks import read_command
+from steadytrain.launch.forks import Program, read_command
 from steadytrain.progress import Beat, board_path, read_board
 
 POLL_SECONDS = 0.004
@@ -117,11 +117,7 @@ class Follower:
 
 
 def run(settings: Settings, folder: Path, faults: Sequence[Planned]) -> Observed:
-    """Start it, break it, start it again while a scheduler would, and clean up.
-
-    Raises:
-        SettingError: a fault that needs to be inside, in a command that is no Python.
-    """
+    """Start it, break it, start it again while a scheduler would, and clean up."""
     folder = folder.absolute()
     home = folder / "run"
     strikes.save(tuple(faults), folder)
@@ -168,17 +164,27 @@ def _supervised(settings: Settings, home: Path) -> list[str]:
     return words
 
 
+def insist_on_python(command: Sequence[str], fault: str) -> Program:
+    """The command, taken apart so that a rank can be started through what breaks it.
+
+    Raises:
+        SettingError: it is no Python.
+    """
+    found = read_command(command)
+    if isinstance(found, str):
+        raise SettingError(
+            f"{fault} is done inside a rank, which needs a Python script or module, and {found}. "
+            "Write -- train.py, or choose faults from outside such as sigkill without a phase."
+        )
+    return found
+
+
 def _inside(command: Sequence[str], faults: Sequence[Planned]) -> list[str]:
     """The command, started through what breaks it from within where that is asked for."""
     inner = [one for one in faults if not one.is_outside]
     if not inner:
         return list(command)
-    found = read_command(command)
-    if isinstance(found, str):
-        raise SettingError(
-            f"{inner[0].kind} is done inside a rank, which needs a Python script or module, and "
-            f"{found}. Write -- train.py, or choose faults from outside such as sigkill."
-        )
+    found = insist_on_python(command, inner[0].kind)
     is_of_numbers = any(one.of.where == "numbers" for one in inner)
     through = "steadytrain.chaos.numbers" if is_of_numbers else "steadytrain.chaos.inside"
     module = [] if found.module is None else ["-m"]
