@@ -203,10 +203,11 @@ def _chaos(options: argparse.Namespace) -> int:
     from steadytrain.chaos import campaign, lab
     from steadytrain.train import likeness
 
+    given = given or lab.command(home, breaks_numbers=plan.breaks_numbers)
     return campaign.run(
         campaign.Settings(
             plan=plan,
-            command=tuple(given or lab.command(home)),
+            command=tuple(given),
             home=home,
             nproc=nproc,
             hang_after=options.hang_after,

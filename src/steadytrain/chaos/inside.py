@@ -57,6 +57,7 @@ class Striker:
         self._deeds = (deeds or {}) | DEEDS
         self._slow: tuple[int, float] | None = None
         self._step = -1
+        self._said: set[Phase] = set()
         self._is_busy = False
 
     @property
@@ -66,16 +67,23 @@ class Striker:
     def look(self, phase: Phase, step: int | None) -> None:
         """Do what is due now, once in a life; `step` as it is said to the board."""
         self._step = self._step if step is None else step
+        self._said.add(phase)
         if self._is_busy:
             return
         if self._slow is not None and phase == "forward" and self._step < self._slow[0]:
             time.sleep(self._slow[1])
         for one in list(self._left):
-            if self._step < one.step or (one.phase is not None and phase != one.phase):
+            if not self._is_due(one, phase):
                 continue
             self._left.remove(one)
             if self._strikes.claim(one.index, times=one.times, step=self._step, pid=os.getpid()):
                 self._strike(one)
+
+    def _is_due(self, one: Planned, phase: Phase) -> bool:
+        if self._step < one.step or one.phase is None or phase == one.phase:
+            return self._step >= one.step
+        # A loop of one's own may have other words than a Session.
+        return one.phase == "forward" and "forward" not in self._said and self._step > one.step
 
     def _strike(self, one: Planned) -> None:
         if one.kind == "slow-rank":

@@ -11,16 +11,20 @@ DOMAINS = ("zh", "en", "code")
 TEXT_BYTES = 400_000
 """Of each domain. A life reads its text again when it begins, so it must be little."""
 
+STEPS, STEPS_OF_NUMBERS = 120, 400
+"""Updates; where numbers are broken, the judge must have seen enough before and after."""
+
 WORDS = (
-    "-m", "steadytrain.lab.train", "--steps", "80", "--width", "32", "--layers", "2", "--heads",
+    "-m", "steadytrain.lab.train", "--width", "32", "--layers", "2", "--heads",
     "2", "--batch-size", "16", "--panel-sequences", "12", "--panel-every", "20",
     "--checkpoint-every", "10", "--snapshot-every", "1",
 )  # fmt: skip
 
 
-def command(home: Path) -> list[str]:
+def command(home: Path, *, breaks_numbers: bool) -> list[str]:
     """What runs it, after its text was written down in a folder of the campaign's home."""
-    words = [sys.executable, *WORDS]
+    steps = STEPS_OF_NUMBERS if breaks_numbers else STEPS
+    words = [sys.executable, *WORDS, "--steps", str(steps)]
     folder = home / "texts"
     folder.mkdir(parents=True, exist_ok=True)
     for name in DOMAINS:

@@ -67,6 +67,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     repeats: int = 1
     fault: tuple[Fault, ...] = ()
 
+    @property
+    def breaks_numbers(self) -> bool:
+        return any(kind_of(one.kind).where == "numbers" for one in self.fault)
+
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """A fault with its moment.

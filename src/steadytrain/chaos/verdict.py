@@ -198,7 +198,10 @@ def _is_expected(
     for strike in strikes:
         kind = faults[strike.index].of
         is_deadly = kind.ends in ("restart", "hang", "again", "given up")
-        if is_deadly and (strike.pid == death.pid or strike.pid is None):
+        if is_deadly and strike.pid == death.pid:
+            return True
+        # Everything was killed, and the supervisor had the time to see the first of it.
+        if is_deadly and strike.pid is None and death.signal == "SIGKILL" and not death.hung:
             return True
         # Two ranks of which one has cut the line: either may be the first to end.
         if not kind.blames and (death.step is None or abs(death.step - (strike.step or 0)) <= 2):
