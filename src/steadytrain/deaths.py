@@ -50,7 +50,7 @@ _PATTERNS: tuple[tuple[Sort, str], ...] = (
     ("device memory", r"STATUS_ALLOC_FAILED"),
     ("host memory", r"^MemoryError|can't allocate memory|Cannot allocate memory|std::bad_alloc"),
     ("host memory", r"the kernel's out-of-memory killer"),
-    ("disk", r"No space left on device|Disk quota exceeded|Read-only file system"),
+    ("disk", r"No space left on device|Disk quota exceeded|Read-only file system|File too large"),
     ("disk", r"Stale file handle|Input/output error|Transport endpoint is not connected"),
     ("loader", r"DataLoader worker .*(exited unexpectedly|killed by signal)"),
     ("peer", r"Connection (closed|reset) by peer|Broken pipe|remote process exited"),

@@ -10,7 +10,7 @@ from steadytrain.chaos.kinds import ENDS
 from steadytrain.chaos.plan import Planned, Trial
 from steadytrain.chaos.strikes import Strike
 from steadytrain.chaos.trial import Life, Observed
-from steadytrain.deaths import DO_NOT_REQUEUE
+from steadytrain.deaths import DO_NOT_REQUEUE, name_sort
 from steadytrain.errors import JournalError, SteadytrainError
 from steadytrain.events import CheckpointSaved, Event, GiveUp, ProcessExited, RemedyDone, StepRecord
 from steadytrain.replay import replay
@@ -200,6 +200,9 @@ def _is_expected(
         is_deadly = kind.ends in ("restart", "hang", "again", "given up")
         if is_deadly and strike.pid == death.pid:
             return True
+        # Where checkpoints are small, a limit on the size of files may meet the journal first.
+        if kind.name == "disk-full" and name_sort(death) == "disk":
+            return True
         # Everything was killed, and the supervisor had the time to see the first of it.
         if is_deadly and strike.pid is None and death.signal == "SIGKILL" and not death.hung:
             return True
@@ -228,6 +231,8 @@ def _on_deaths(
 
 def _on_telling(faults: Sequence[Planned], events: Sequence[Event], *, ranks: int) -> list[str]:
     kinds = {type(event).__name__ for event in events}
+    if any(isinstance(one, ProcessExited) and name_sort(one) == "disk" for one in events):
+        kinds.add("CheckpointFailed")
     wanted = {one.kind: one.of.tells for one in faults if one.of.tells}
     if ranks > 1:
         wanted |= {one.kind: "Straggler" for one in faults if one.kind == "slow-rank"}
