@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from steadytrain import cli, slots
+from steadytrain.chaos import trial
 from steadytrain.chaos.outside import carriers
+from steadytrain.chaos.trial import Observed
 
 ROOT = Path(__file__).parents[2]
 TINY = str(ROOT / "tests" / "chaos" / "tiny.py")
@@ -86,8 +88,8 @@ def test_a_run_that_is_broken_four_times_ends_as_if_nothing_had_happened(capsys,
     assert (mixed["wrong_kills"], mixed["orphans"], mixed["leaks"]) == (0, 0, False)
     assert mixed["steps_lost"] >= 23 - 20, "the flipped checkpoint is not gone back to"
     assert loop["statuses"] == [93]
-    for trial in ("mixed.0", "crash-loop.0", "undisturbed"):
-        assert carriers(home / trial) == []
+    for name in ("mixed.0", "crash-loop.0", "undisturbed"):
+        assert carriers(home / name) == []
     assert not slots.folder_of(home / "mixed.0" / "run").exists()
     assert not (home / "mixed.0" / "run" / "checkpoints").exists(), "survived, so thinned out"
 
@@ -103,6 +105,7 @@ def test_a_script_with_words_to_the_board_alone_can_be_tried_too(capsys, tmp_pat
     assert "no losses can be compared" in said
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_survive_is_told_so(capsys, tmp_path, write):
     """Its data is another in each life, so it is not even the same when nothing is done to it."""
     script = write("forgetful.py", "import os\nos.environ['STEADYTRAIN_SHM'] = 'off'\n" + FORGETFUL)
@@ -133,17 +136,33 @@ with guarded as run:
 """
 
 
-def test_a_run_that_fails_by_itself_is_not_blamed_on_a_fault(capsys, tmp_path, write):
-    script = write("broken.py", "raise RuntimeError('the tokenizer is gone')")
-    status, _, said = chaos(capsys, "quick", "--home", tmp_path / "chaos", "--", script)
+def alone(monkeypatch, **changes):
+    """The run without faults, as if it had been seen."""
+
+    def run(settings, folder, faults):
+        folder.mkdir(parents=True)
+        (folder / "output.log").write_text("RuntimeError: the tokenizer is gone")
+        usual = {
+            "statuses": (0,), "lives": (), "strikes": (), "orphans": (), "leaked": None,
+            "is_late": False, "seconds": 1.0,
+        }  # fmt: skip
+        return Observed(home=folder / "run", **(usual | changes))
+
+    monkeypatch.setattr(trial, "run", run)
+
+
+def test_a_run_that_fails_by_itself_is_not_blamed_on_a_fault(capsys, monkeypatch, tmp_path):
+    alone(monkeypatch, statuses=(93,))
+    status, _, said = chaos(capsys, "quick", "--home", tmp_path / "chaos", "--", TINY)
     assert status == 2
     assert "ends with status 93 though nothing was done to it" in said
     assert "the tokenizer is gone" in said
 
 
-def test_a_run_that_tells_no_step_says_how_to_tell_one(capsys, tmp_path, write):
+def test_a_run_that_tells_no_step_says_how_to_tell_one(capsys, monkeypatch, tmp_path):
+    alone(monkeypatch)
     status, _, said = chaos(
-        capsys, "--faults", "sigkill", "--home", tmp_path / "chaos", "--", write("mute.py", "")
+        capsys, "--faults", "sigkill", "--home", tmp_path / "chaos", "--", "train.py"
     )
     assert status == 2
     assert "call steadytrain.progress.beat" in said

@@ -36,6 +36,10 @@ LONGEST_CURE_SECONDS = 60.0
 """A disk is mended once the run has told of it; or after so long, so that it can go on."""
 
 
+WAIT_SECONDS = 0.2
+"""Until it is looked again whether there is what a fault breaks."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Wound:
     """What is to be undone: after `until`, or once the run has told of it."""
@@ -75,9 +79,13 @@ class Outside:
             beat = beats.get(one.rank)
             if beat is None or beat.step is None or beat.step < one.step:
                 continue
-            if now >= self._seen.setdefault(one.index, now) + one.delay and self._may_fall(one):
+            if now < self._seen.setdefault(one.index, now) + one.delay:
+                continue
+            if self._may_fall(one):
                 self._left.remove(one)
                 self._strike(one, {rank: found.pid for rank, found in beats.items()}, beat.step)
+            else:
+                self._seen[one.index] = now + WAIT_SECONDS
 
     def close(self) -> None:
         """Undo what has not been undone, for what comes after the trial."""
