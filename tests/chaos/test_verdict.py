@@ -159,14 +159,18 @@ def test_a_crash_loop_must_end_with_status_93_and_one_cause(tmp_path, undisturbe
     assert not grade(planned("crash-loop"), endless, undisturbed, SAME).is_survived
 
 
-def test_numbers_need_not_be_equal_but_sound(tmp_path, undisturbed):
-    home = supervised(tmp_path, undisturbed, WorkersFinished(generation=0))
-    struck = seen(home, strikes=(STRUCK,))
-    other = Likeness(differing=("model.a",))
-    assert grade(planned("flip-weight"), struck, undisturbed, other).is_survived
-    broken = Likeness(differing=("model.a",), unsound=("model.a",))
-    result = grade(planned("flip-weight"), struck, undisturbed, broken)
-    assert result.complaints == ("the final checkpoint is not finite: model.a",)
+class TestBrokenNumbers:
+    def test_need_not_lead_to_the_same_end_but_must_be_seen(self, tmp_path, undisturbed):
+        struck = seen(supervised(tmp_path, undisturbed), strikes=(STRUCK,))
+        other = Likeness(differing=("model.a",))
+        result = grade(planned("flip-weight"), struck, undisturbed, other)
+        assert result.complaints == ("flip-weight: nobody has noticed it",)
+
+    def test_must_not_leave_an_end_that_is_not_finite(self, tmp_path, undisturbed):
+        struck = seen(supervised(tmp_path, undisturbed), strikes=(STRUCK,))
+        broken = Likeness(differing=("model.a",), unsound=("model.a",))
+        result = grade(planned("flip-weight"), struck, undisturbed, broken)
+        assert "the final checkpoint is not finite: model.a" in result.complaints
 
 
 def test_a_script_without_a_session_has_nothing_to_compare(tmp_path):

@@ -12,7 +12,16 @@ from steadytrain.chaos.strikes import Strike
 from steadytrain.chaos.trial import Life, Observed
 from steadytrain.deaths import DO_NOT_REQUEUE, name_sort
 from steadytrain.errors import JournalError, SteadytrainError
-from steadytrain.events import CheckpointSaved, Event, GiveUp, ProcessExited, RemedyDone, StepRecord
+from steadytrain.events import (
+    CheckpointSaved,
+    Event,
+    GiveUp,
+    Incident,
+    ProcessExited,
+    RemedyDone,
+    StepRecord,
+)
+from steadytrain.lab.grading import SEEN_WITHIN
 from steadytrain.replay import replay
 
 LAST_STEPS = 10
@@ -105,7 +114,7 @@ def grade(trial: Trial, seen: Observed, undisturbed: Observed, likeness: Likenes
     if "given up" not in ends:
         is_equal = _is_equal(seen, undisturbed, likeness, events)
         if "healed" in ends:
-            complaints += _on_health(events, undisturbed, likeness, seen)
+            complaints += _on_health(trial.faults, events, undisturbed, likeness, seen)
         elif is_equal is False:
             complaints.append(_where_it_differs(seen, undisturbed, likeness))
     return Result(
@@ -242,12 +251,25 @@ def _on_telling(faults: Sequence[Planned], events: Sequence[Event], *, ranks: in
 
 
 def _on_health(
+    faults: Sequence[Planned],
     events: Sequence[Event],
     undisturbed: Observed,
     likeness: Likeness | None,
     seen: Observed,
 ) -> list[str]:
-    found = []
+    """Broken numbers must be noticed: an incident, or an update held back; and mended."""
+    noticed = [
+        event.step
+        for event in events
+        if (isinstance(event, Incident) and event.change == "opened")
+        or (isinstance(event, StepRecord) and not event.committed)
+    ]
+    found = [
+        f"{faults[strike.index].kind}: nobody has noticed it"
+        for strike in seen.strikes
+        if faults[strike.index].of.ends == "healed"
+        and not any(0 <= step - (strike.step or 0) <= SEEN_WITHIN for step in noticed)
+    ]
     if likeness is not None and likeness.unsound:
         found.append(f"the final checkpoint is not finite: {likeness.unsound[0]}")
     ours, theirs = _final_loss(seen.home), _final_loss(undisturbed.home)
