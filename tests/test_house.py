@@ -175,9 +175,9 @@ class TestEveryModule:
                 "chinese",  # what is concluded is written in one language, whoever reads it
                 "sayings",
             },
-            # Its `numbers` breaks a Session with the lab's saboteur, inside a rank.
+            # `numbers` breaks a Session inside a rank, `campaign` compares what two have saved.
             "chaos": {"board", "tell", "adapters", "cli"}
-            | ({"train"} if _name(path) != "chaos/numbers" else set()),
+            | ({"train"} if _name(path) not in ("chaos/numbers", "chaos/campaign") else set()),
             "stats": set(GROUND) - {"stats", "errors"} | {"train", "launch", "board", "lab"},
             "text": set(GROUND) - {"text", "stats", "errors"} | {"train", "launch", "board", "lab"},
         }

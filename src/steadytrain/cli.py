@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from steadytrain.chaos import command as chaos_command
+
     parser = argparse.ArgumentParser(
         prog="steadytrain",
         description="Watches a language model's pre-training, understands what goes wrong, "
@@ -41,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_run(commands)
-    _add_chaos(commands)
+    chaos_command.add_to(commands, _chaos)
     _add_remedy(commands)
     options.add_lookers_on(commands, tell=_tell, status=_status, watch=_watch)
     options.add_analyze(commands, _analyze)
@@ -94,16 +96,6 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     command.add_arguments(run)
     options.add_beside(run)
     run.set_defaults(action=_run)
-
-
-def _add_chaos(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from steadytrain.chaos import command
-
-    chaos = commands.add_parser(
-        "chaos", help="break a training script as a plan says, and prove what it survives"
-    )
-    command.add_arguments(chaos)
-    chaos.set_defaults(action=_chaos)
 
 
 def _add_remedy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -197,25 +189,11 @@ def _chaos(options: argparse.Namespace) -> int:
     if options.list:
         print(command.describe())
         return 0
-    plan, given = command.chosen_plan(options), command.chosen_command(options)
-    nproc, home = command.chosen_nproc(options), command.chosen_home(options)
+    settings = command.settings(options)
     _need("torch", "psutil", "rich", extra="lab")
-    from steadytrain.chaos import campaign, lab
-    from steadytrain.train import likeness
+    from steadytrain.chaos import campaign
 
-    given = given or lab.command(home, breaks_numbers=plan.breaks_numbers)
-    return campaign.run(
-        campaign.Settings(
-            plan=plan,
-            command=tuple(given),
-            home=home,
-            nproc=nproc,
-            hang_after=options.hang_after,
-            keeps=options.keep,
-            as_json=options.json,
-        ),
-        likeness.compare,
-    )
+    return campaign.run(settings)
 
 
 def _tell(options: argparse.Namespace) -> int:

@@ -5,69 +5,51 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from steadytrain.chaos import lab, trial
 from steadytrain.chaos import plan as plans
-from steadytrain.chaos import trial
+from steadytrain.chaos.command import Settings
 from steadytrain.chaos.kinds import KINDS
 from steadytrain.chaos.outside import newest_checkpoint
-from steadytrain.chaos.plan import Plan, Trial
+from steadytrain.chaos.plan import Trial
 from steadytrain.chaos.trial import Observed
 from steadytrain.chaos.verdict import Likeness, Result, grade, losses, saves
 from steadytrain.errors import CheckpointError, SteadytrainError
+from steadytrain.train.likeness import compare
 
 UNDISTURBED = "undisturbed"
 
 LEAST_SECONDS, TIMES_UNDISTURBED = 120.0, 10.0
 """How long a trial may take: so many times the run without faults, but no less."""
 
-Compare = Callable[[Path, Path], tuple[tuple[str, ...], tuple[str, ...]]]
-"""Two checkpoints -> names that differ, names that are not finite: `train.likeness.compare`."""
-
 
 class ChaosFailed(SteadytrainError):
     """The run does not even end when it is left alone."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
-    """What the command line asks for.
-
-    Attributes:
-        home: where the runs lie, each in a folder of its own.
-        keeps: checkpoints of what was survived stay, too.
-    """
-
-    plan: Plan
-    command: tuple[str, ...]
-    home: Path
-    nproc: int = 1
-    hang_after: float = 5.0
-    keeps: bool = False
-    as_json: bool = False
-
-
-def run(settings: Settings, compare: Compare) -> int:
+def run(settings: Settings) -> int:
     """Carry it out and tell; returns 0 only if every trial was survived.
 
     Raises:
         SettingError: a fault that the command or its run cannot have.
         ChaosFailed: the run does not end well by itself, or tells nothing of its progress.
     """
-    for fault in settings.plan.fault:
+    for fault in settings.plan.fault if settings.command else ():
         if KINDS[fault.kind].where != "outside" or fault.phase is not None:
             trial.insist_on_python(settings.command, fault.kind)
     is_shown = (sys.stderr if settings.as_json else sys.stdout).isatty()
     console = Console(stderr=settings.as_json, highlight=False, width=None if is_shown else 150)
     began = time.monotonic()
+    breaks_numbers = settings.plan.breaks_numbers
     of_all = trial.Settings(
-        command=settings.command,
+        command=settings.command or lab.command(settings.home, breaks_numbers=breaks_numbers),
         nproc=settings.nproc,
         hang_after=settings.hang_after,
         longest=float("inf"),
@@ -85,7 +67,7 @@ def run(settings: Settings, compare: Compare) -> int:
         settings.plan, steps=steps, world=settings.nproc, saves=saves(undisturbed.home)
     )
     for one in trials:
-        result = _carry_out(one, of_all, settings.home, undisturbed, compare)
+        result = _carry_out(one, of_all, settings.home, undisturbed)
         console.print(_line(result))
         results.append(result)
         if result.is_survived and not settings.keeps:
@@ -93,7 +75,7 @@ def run(settings: Settings, compare: Compare) -> int:
     is_reproducible = True
     if any(result.is_equal is False and not result.is_survived for result in results):
         console.print("  some run is another: is it the same twice when nothing is done to it?")
-        is_reproducible = _is_reproducible(of_all, settings.home, undisturbed, compare)
+        is_reproducible = _is_reproducible(of_all, settings.home, undisturbed)
         if not is_reproducible:
             console.print(
                 "[bold]It is not[/]: two runs without faults differ, so none of the differences "
@@ -111,16 +93,14 @@ def run(settings: Settings, compare: Compare) -> int:
     return 0 if survived == len(results) else 1
 
 
-def _carry_out(
-    one: Trial, of_all: trial.Settings, home: Path, undisturbed: Observed, compare: Compare
-) -> Result:
+def _carry_out(one: Trial, of_all: trial.Settings, home: Path, undisturbed: Observed) -> Result:
     folder = home / f"{_file_name(one.name)}.{one.repeat}"
     for number in range(1, 1000):
         if not folder.exists():
             break
         folder = home / f"{_file_name(one.name)}.{one.repeat}.{number}"
     seen = trial.run(of_all, folder, one.faults)
-    return grade(one, seen, undisturbed, _likeness(seen, undisturbed, compare))
+    return grade(one, seen, undisturbed, _likeness(seen, undisturbed))
 
 
 def _thin_out(home: Path) -> None:
@@ -130,7 +110,7 @@ def _thin_out(home: Path) -> None:
             shutil.rmtree(path)
 
 
-def _likeness(seen: Observed, undisturbed: Observed, compare: Compare) -> Likeness | None:
+def _likeness(seen: Observed, undisturbed: Observed) -> Likeness | None:
     ours, theirs = newest_checkpoint(seen.home), newest_checkpoint(undisturbed.home)
     if theirs is None:
         return None
@@ -165,11 +145,9 @@ def _insist(undisturbed: Observed) -> int:
     return undisturbed.last_step
 
 
-def _is_reproducible(
-    of_all: trial.Settings, home: Path, undisturbed: Observed, compare: Compare
-) -> bool:
+def _is_reproducible(of_all: trial.Settings, home: Path, undisturbed: Observed) -> bool:
     again = trial.run(of_all, home / f"{UNDISTURBED}-again", ())
-    likeness = _likeness(again, undisturbed, compare)
+    likeness = _likeness(again, undisturbed)
     same = losses(again.home) == losses(undisturbed.home)
     return same and not (likeness and likeness.differing)
 

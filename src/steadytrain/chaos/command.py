@@ -2,6 +2,8 @@
 
 import argparse
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from steadytrain.chaos import plan as plans
@@ -11,8 +13,35 @@ from steadytrain.errors import SettingError
 from steadytrain.launch.command import as_command
 
 
-def add_arguments(chaos: argparse.ArgumentParser) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the command line asks for.
+
+    Attributes:
+        command: what every rank runs; empty for a run of the lab.
+        home: where the runs lie, each in a folder of its own.
+        hang_after: as of `steadytrain run`. [seconds]
+        keeps: checkpoints of what was survived stay, too.
+    """
+
+    plan: Plan
+    command: tuple[str, ...]
+    home: Path
+    nproc: int = 1
+    hang_after: float = 5.0
+    keeps: bool = False
+    as_json: bool = False
+
+
+def add_to(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    action: Callable[[argparse.Namespace], int],
+) -> None:
     """The command's options; what to break follows `--`."""
+    chaos = commands.add_parser(
+        "chaos", help="break a training script as a plan says, and prove what it survives"
+    )
+    chaos.set_defaults(action=action)
     chaos.add_argument(
         "plan",
         nargs="*",
@@ -50,12 +79,25 @@ def describe() -> str:
     return "\n".join(lines)
 
 
-def chosen_plan(options: argparse.Namespace) -> Plan:
-    """The plan that the options name.
+def settings(options: argparse.Namespace) -> Settings:
+    """What the options ask for.
 
     Raises:
-        SettingError: none or two are named, or the plan makes no sense.
+        SettingError: it makes no sense.
     """
+    return Settings(
+        plan=_plan(options),
+        command=_command(options),
+        nproc=_nproc(options),
+        home=_home(options),
+        hang_after=options.hang_after,
+        keeps=options.keep,
+        as_json=options.json,
+    )
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    """The plan that the options name."""
     if bool(options.plan) == bool(options.faults):
         raise SettingError(
             "a plan says what to break, and one is needed. Write a file, one of those that come "
@@ -68,21 +110,17 @@ def chosen_plan(options: argparse.Namespace) -> Plan:
     return plans.changed(plan, seed=options.seed, repeats=options.repeats)
 
 
-def chosen_command(options: argparse.Namespace) -> list[str]:
-    """The script that is to be broken; empty for the lab's.
-
-    Raises:
-        SettingError: no script, or the lab and a script.
-    """
+def _command(options: argparse.Namespace) -> tuple[str, ...]:
+    """The script that is to be broken; empty for the lab's."""
     if bool(options.command_line) == options.lab:
         raise SettingError(
             "it must be said what to break: a script or the lab. Write: steadytrain chaos quick "
             "-- train.py --your-options, or: steadytrain chaos quick --lab"
         )
-    return as_command(options.command_line) if options.command_line else []
+    return tuple(as_command(options.command_line)) if options.command_line else ()
 
 
-def chosen_nproc(options: argparse.Namespace) -> int:
+def _nproc(options: argparse.Namespace) -> int:
     """Ranks of each run."""
     nproc: int = options.nproc if options.nproc is not None else 2 if options.lab else 1
     if nproc < 1:
@@ -90,12 +128,8 @@ def chosen_nproc(options: argparse.Namespace) -> int:
     return nproc
 
 
-def chosen_home(options: argparse.Namespace) -> Path:
-    """Where the runs lie.
-
-    Raises:
-        SettingError: something lies there already.
-    """
+def _home(options: argparse.Namespace) -> Path:
+    """Where the runs lie."""
     home: Path = options.home or Path("runs") / time.strftime("chaos-%Y%m%d-%H%M%S")
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
         raise SettingError(

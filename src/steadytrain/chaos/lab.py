@@ -21,7 +21,7 @@ WORDS = (
 )  # fmt: skip
 
 
-def command(home: Path, *, breaks_numbers: bool) -> list[str]:
+def command(home: Path, *, breaks_numbers: bool) -> tuple[str, ...]:
     """What runs it, after its text was written down in a folder of the campaign's home."""
     steps = STEPS_OF_NUMBERS if breaks_numbers else STEPS
     words = [sys.executable, *WORDS, "--steps", str(steps)]
@@ -37,4 +37,4 @@ def command(home: Path, *, breaks_numbers: bool) -> list[str]:
                 if left <= 0:
                     break
         words += ["--domain", f"{name}={folder / name}.jsonl"]
-    return words
+    return tuple(words)
