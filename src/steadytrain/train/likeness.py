@@ -54,7 +54,7 @@ def _entries(path: Path) -> dict[str, TensorStorageMetadata]:
 def _load(path: Path, name: str, entry: TensorStorageMetadata) -> Tensor:
     tensor = torch.empty(entry.size, dtype=entry.properties.dtype)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
+        warnings.filterwarnings("ignore", message="torch.distributed is (disabled, )?unavailable")
         state_dict_loader.load({name: tensor}, storage_reader=FileSystemReader(path), no_dist=True)
     return tensor
 
