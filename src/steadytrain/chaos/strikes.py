@@ -27,14 +27,12 @@ class Strike:
         clock: CLOCK_MONOTONIC of this host. [seconds]
         step: updates made; None if nobody knows.
         pid: of the struck rank; None if no rank was struck.
-        note: why it could not fall after all; empty if it did.
     """
 
     index: int
     clock: float
     step: int | None = None
     pid: int | None = None
-    note: str = ""
 
 
 class Strikes:
@@ -52,14 +50,12 @@ class Strikes:
         self._folder = trial / "strikes"
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def claim(
-        self, index: int, *, times: int | None, step: int | None, pid: int | None, note: str = ""
-    ) -> bool:
+    def claim(self, index: int, *, times: int | None, step: int | None, pid: int | None) -> bool:
         """Whether the caller shall do it; it is on record then."""
         number = sum(1 for _ in self._folder.glob(f"{index}-*.json")) + 1
         if times is not None and number > times:
             return False
-        strike = Strike(index=index, clock=time.monotonic(), step=step, pid=pid, note=note)
+        strike = Strike(index=index, clock=time.monotonic(), step=step, pid=pid)
         try:
             with open(self._folder / f"{index}-{number}.json", "x") as file:
                 file.write(json.dumps(asdict(strike)))

@@ -1,6 +1,5 @@
 """What a run made of its faults: pure grading of what was seen and of what its journals say."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,6 @@ class Result:
         is_equal: final checkpoint and the losses of every step are those of the undisturbed run;
             None where there is nothing to compare.
         wrong_kills: ranks that were killed although nothing had been done to them.
-        notes: what is worth knowing and no complaint.
     """
 
     trial: str
@@ -75,7 +73,6 @@ class Result:
     leaks: bool
     statuses: tuple[int, ...]
     seconds: float
-    notes: tuple[str, ...] = ()
 
     @property
     def is_survived(self) -> bool:
@@ -133,7 +130,6 @@ def grade(trial: Trial, seen: Observed, undisturbed: Observed, likeness: Likenes
         leaks=seen.leaked is not None,
         statuses=seen.statuses,
         seconds=seen.seconds,
-        notes=tuple(strike.note for strike in seen.strikes if strike.note),
     )
 
 
@@ -324,7 +320,7 @@ def _steps_lost(seen: Observed, events: Sequence[Event]) -> int:
     first = next((one.first_step for one in seen.lives if one.first_step is not None), 0)
     held = sum(isinstance(one, StepRecord) and not one.committed for one in events)
     last = seen.last_step or 0
-    return max(0, seen.updates - (last - first)) + held if math.isfinite(last) else 0
+    return max(0, seen.updates - (last - (first or 0))) + held
 
 
 def _ranks(told: Sequence[Event]) -> set[int]:
