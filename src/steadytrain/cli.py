@@ -166,8 +166,6 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from steadytrain.errors import SettingError
-
     if not options.command_line:
         raise SettingError(
             "no training script was named, so there is nothing to run. "
@@ -380,8 +378,6 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _need(*modules: str, extra: str) -> None:
     from importlib import util
-
-    from steadytrain.errors import SettingError
 
     missing = [name for name in modules if util.find_spec(name) is None]
     if missing:
