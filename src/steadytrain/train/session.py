@@ -544,6 +544,7 @@ class Session:
         self._optimizer.zero_grad(set_to_none=True)
         self._tap.begin()
         self._making.drop()
+        self._restores.put_back()
         self._is_rewound = True
 
     def _settle(self) -> bool:
