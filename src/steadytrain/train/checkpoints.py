@@ -53,6 +53,7 @@ from steadytrain.train.state import (
     is_of_optimizer,
     layout,
 )
+from steadytrain.train.writer import SlotStorage, Writer
 
 PARTIAL, DELETED = ".partial", ".deleted"
 NAME = re.compile(r"a(\d{4,})-s(\d{8,})")
@@ -85,7 +86,9 @@ class _Job:
 
 
 class Checkpoints:
-    """Saves snapshots in a thread of its own; finds, verifies and restores what was saved.
+    """Saves snapshots beside training; finds, verifies and restores what was saved.
+
+    A thread sees to it; what lies in shared memory a process of its own writes.
 
     Args:
         folder: where they lie, in the run's home; shared by all ranks.
@@ -123,6 +126,7 @@ class Checkpoints:
         self._keep = keep
         self._clock = clock
         self._crew = Crew(group)
+        self._writer = Writer()
         self._changed = threading.Condition()
         self._jobs: deque[_Job | Path] = deque()
         self._thread: threading.Thread | None = None
@@ -165,6 +169,12 @@ class Checkpoints:
         """Until everything begun has ended, well or not."""
         with self._changed:
             self._changed.wait_for(lambda: not self._jobs)
+
+    def close(self) -> None:
+        """End the process that writes. One that still writes ends with this process."""
+        with self._changed:
+            if not self._jobs:
+                self._writer.close()
 
     def candidates(self) -> list[CheckpointRef]:
         """What is named like a finished checkpoint, newest first: by attempt, then by step."""
@@ -409,11 +419,10 @@ class Checkpoints:
         """This rank's tensors through DCP, synced; size and hash of the files that it wrote."""
         assert job.snapshot is not None
         rng = {self._rng_name(name): one for name, one in job.snapshot.rng.items()}
-        writer, files = FileSystemWriter(partial), HashedFiles()
-        writer.fs = files
+        files = HashedFiles()
         state_dict_saver.save(
             {**job.snapshot.tensors, **rng},
-            storage_writer=writer,
+            storage_writer=self._storage(job.snapshot, partial, files),
             process_group=self._crew.group,
             **({"no_dist": self._crew.group is None} if SAVES_ALONE else {}),
         )
@@ -421,6 +430,15 @@ class Checkpoints:
             if (partial / name).stat().st_size != size:
                 raise OSError(errno.EIO, f"{size} bytes were written to it", str(partial / name))
         return files.written
+
+    def _storage(self, snapshot: Snapshot, partial: Path, files: HashedFiles) -> FileSystemWriter:
+        """The writer's process for what lies in shared memory, else this thread."""
+        slot = snapshot.slot
+        if slot is not None and slot.path.exists() and self._writer.is_ready():
+            return SlotStorage(partial, slot, self._writer, files)
+        storage = FileSystemWriter(partial)
+        storage.fs = files
+        return storage
 
     def _publish(
         self, job: _Job, partial: Path, *, rng: dict[str, int], files: dict[str, tuple[int, str]]

@@ -268,6 +268,7 @@ class Trajectory:
 
     def close(self, *, has_ended: bool) -> None:
         """Leave shared memory: with all states for the next life, or with none after the end."""
+        self._checkpoints.close()
         self.snapshots.close(has_ended=has_ended)
 
     def finish_saving(self) -> None:
