@@ -28,6 +28,16 @@ READ_BYTES = 2**20
 IDLE_SECONDS = 2.0
 """Between two looks whether the owner lives: a forked child of it may hold the socket open."""
 
+UNHEARD = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+"""What terminals and schedulers send to every process of a run; the owner decides what follows."""
+
 
 class Sink:
     """A file written from its beginning to its end, hashed from the memory that it comes from."""
@@ -135,9 +145,7 @@ def _stretch(source: int, begin: int, length: int) -> Iterator[memoryview]:
 
 
 if __name__ == "__main__":
-    for unwanted in (
-        signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
-    ):  # fmt: skip
+    for unwanted in UNHEARD:
         signal.signal(unwanted, signal.SIG_IGN)
     try:
         serve(Connection(int(sys.argv[1])), int(sys.argv[2]))

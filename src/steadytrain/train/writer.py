@@ -8,6 +8,7 @@ pipe: torch's own writer process pickles every tensor, and once it has died ever
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from steadytrain.train import scribe
 from steadytrain.train.hashed import HashedFiles
 
 PATIENCE_SECONDS = 600.0
-"""Of silence. A sign of life comes with every 32 MB; a disk may stall for minutes. Source: guess."""
+"""Of silence; a sign of life comes with every 32 MB, and a disk may stall for minutes. A guess."""
 
 END_SECONDS = 2.0
 
@@ -111,13 +112,18 @@ class Writer:
                 str(theirs.fileno()),
                 str(os.getpid()),
             ]
-            self._process = subprocess.Popen(
-                command,
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # or a supervisor would wait for the end of its output
-                stderr=subprocess.DEVNULL,
-            )
+            # This thread's mask is the process's: no signal comes before it is deaf to it.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, scribe.UNHEARD)
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,  # a supervisor would wait for the end of its output
+                    stderr=subprocess.DEVNULL,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._line = Connection(ours.detach())
 
     def _ask(self, request: dict[str, Any], words: bytes) -> dict[str, Any]:
