@@ -12,13 +12,12 @@ without a word and syncs no folder; that is what the manifest and the renames ar
 import copy
 import errno
 import json
-import re
 import shutil
 import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -45,6 +44,7 @@ from steadytrain.train.manifest import (
     spell,
     unspell,
 )
+from steadytrain.train.retention import DELETED, NAME, PARTIAL, CheckpointRef, kept, refs_of
 from steadytrain.train.snapshots import Lease, Snapshot
 from steadytrain.train.state import (
     TrainingState,
@@ -55,21 +55,8 @@ from steadytrain.train.state import (
 )
 from steadytrain.train.writer import SlotStorage, Writer
 
-PARTIAL, DELETED = ".partial", ".deleted"
-NAME = re.compile(r"a(\d{4,})-s(\d{8,})")
-
 SAVES_ALONE = "no_dist" in signature(state_dict_saver.save).parameters
 """Whether DCP can be told that one rank saves alone; torch 2.6 looks for a process group itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointRef:
-    """A folder that is named like a finished checkpoint; whether it is sound, `verify` tells."""
-
-    path: Path
-    attempt: int
-    step: int
-
 
 @dataclass(kw_only=True, slots=True)
 class _Job:
@@ -131,6 +118,11 @@ class Checkpoints:
         self._jobs: deque[_Job | Path] = deque()
         self._thread: threading.Thread | None = None
         self._events: list[CheckpointSaved | CheckpointFailed] = []
+
+    @property
+    def folder(self) -> Path:
+        """Where they lie."""
+        return self._folder
 
     def save(
         self, snapshot: Snapshot, attempt: int, extra: dict[str, Any], *, blocked_seconds: float
@@ -283,6 +275,7 @@ class Checkpoints:
         *,
         allowed: Callable[[CheckpointRef], bool] = lambda ref: True,
         refused: Callable[[str], bool] = lambda name: False,
+        in_use: Collection[str] = (),
     ) -> None:
         """Delete all but the newest `keep` and the newest that is known to be healthy. Rank 0.
 
@@ -294,19 +287,17 @@ class Checkpoints:
                 branch was abandoned, is not counted and not kept.
             refused: whether a checkpoint was found damaged or unlike the record; it is not counted
                 either, so that it never stands for the last good one.
+            in_use: names of those that somebody still reads.
         """
         # One look for all: a checkpoint that is finished meanwhile must not count as surplus.
         found = _subfolders(self._folder)
-        refs = [ref for ref in _refs(found) if allowed(ref) and not refused(ref.path.name)]
-        kept = {ref.path for ref in refs[: self._keep]}
-        healthy = [
-            ref.path for ref in refs if healthy_until is not None and ref.step <= healthy_until
-        ]
-        kept.update(healthy[:1])
+        refs = [ref for ref in refs_of(found) if allowed(ref) and not refused(ref.path.name)]
+        stays = {ref.path for ref in kept(refs, self._keep, healthy_until)}
+        stays |= {self._folder / name for name in in_use}
         for path in found:
             # A save under way has its final name before the thread comes to delete anything.
             is_left_over = path.suffix in (PARTIAL, DELETED) and NAME.fullmatch(path.stem)
-            is_surplus = path not in kept and NAME.fullmatch(path.name)
+            is_surplus = path not in stays and NAME.fullmatch(path.name)
             if is_left_over or is_surplus:
                 self._delete(path)
 
@@ -490,13 +481,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def checkpoints_in(folder: Path) -> list[CheckpointRef]:
     """What is named like a finished checkpoint, newest first: by attempt, then by step."""
-    return _refs(_subfolders(folder))
-
-
-def _refs(folders: list[Path]) -> list[CheckpointRef]:
-    named = [(path, NAME.fullmatch(path.name)) for path in folders]
-    refs = [CheckpointRef(path, int(name[1]), int(name[2])) for path, name in named if name]
-    return sorted(refs, key=lambda ref: (ref.attempt, ref.step), reverse=True)
+    return refs_of(_subfolders(folder))
 
 
 def _permit_one_rank() -> None:
