@@ -106,8 +106,8 @@ class Mirror:
             return False
         if found["name"] != self._home.name:
             raise CheckpointError(
-                f"{self.url} holds the run {found['name']!r}, this home is {self._home.name!r}: two "
-                "runs in one place would overwrite each other. Write another URL; or, to go on "
+                f"{self.url} holds the run {found['name']!r}, this home is {self._home.name!r}: "
+                "two runs in one place would overwrite each other. Write another URL; or, to go on "
                 f"with that run, a home of its name, as runs/{found['name']}."
             )
         self._insist(self._fetch_journal, "so the run cannot go on from there")
@@ -203,8 +203,8 @@ class Mirror:
             raise error
         if error is not None:
             raise CheckpointError(
-                f"{self.url} cannot be read ({_words(error)}), {else_}. Mend the way to it and start "
-                "again; or write mirror=None to begin without."
+                f"{self.url} cannot be read ({_words(error)}), {else_}. Mend the way to it and "
+                "start again; or write mirror=None to begin without."
             ) from error
         return called.result()
 

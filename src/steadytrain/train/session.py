@@ -285,8 +285,6 @@ class Session:
                 fence=self._fence,
                 rebase=self._panel.rebase if self._panel else None,
             )
-            if self._mirror is not None:
-                self._mirror.claim()
             self._desk = Desk(
                 self.home,
                 self._trajectory.memory,
@@ -298,6 +296,8 @@ class Session:
         self._stacks = _dump_stacks_on_signal(self.home, self._ranks.rank)
         with contextlib.ExitStack() as undo:
             undo.callback(self._close)
+            if self._mirror is not None:
+                self._mirror.claim()
             self._has_ended = begin_life(
                 self._trajectory, self._deeds, self._feed, self._ranks,
                 steps=self.steps, branch_from=self._branch_from,
