@@ -121,7 +121,7 @@ class TestAHostWithoutTheDisk:
         def fail(path):
             raise RuntimeError("no route to host")
 
-        monkeypatch.setattr(one._store, "exists", fail)
+        monkeypatch.setattr(one._store._system, "exists", fail)
         with pytest.raises(
             CheckpointError, match=r"no route to host.*not known whether the run has begun"
         ):
@@ -177,7 +177,7 @@ class TestFaults:
     ):
         waited = []
         one = _mirror(place, wait=waited.append)
-        put, calls = one._store.put_file, []
+        put, calls = one._store._system.put_file, []
 
         def fail(source, target):
             if ".metadata" in source and len(calls) < times:
@@ -189,7 +189,7 @@ class TestFaults:
             else:
                 put(source, target)
 
-        monkeypatch.setattr(one._store, "put_file", fail)
+        monkeypatch.setattr(one._store._system, "put_file", fail)
         (event,) = _copy(one, place)
         if times == 1:
             assert isinstance(event, CheckpointMirrored)
@@ -200,7 +200,7 @@ class TestFaults:
         assert ("connection reset" if what == "error" else "4 of") in event.reason
         assert waited == [1.0, 2.0, 4.0, 8.0]
         assert not (place / "store/checkpoints/a0001-s00000020/manifest.json").exists()
-        monkeypatch.setattr(one._store, "put_file", put)
+        monkeypatch.setattr(one._store._system, "put_file", put)
         assert isinstance(_copy(one, place)[0], CheckpointMirrored)
 
     def test_training_goes_on_when_nothing_can_be_written_there(self, tmp_path, whole, monkeypatch):

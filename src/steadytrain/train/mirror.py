@@ -1,36 +1,30 @@
 """A second copy of a run in an object store, from which a host without the disk goes on.
 
-    s3://bucket/run/
-        run.json                          whose copy this is, and which life of the run writes it
-        journal/rank0.1.jsonl/0-81234-... a stretch of the journal, with its hash in the name
-        checkpoints/a0001-s00000100/      as on the disk; manifest.json comes last
-
-Object stores do not rename, so what makes a checkpoint complete is its manifest, which is put there
-when everything else is, the journal up to this checkpoint included. Any fsspec file system will do.
-Rank 0 alone holds a mirror; a thread does the work, and no failure of it stops training.
+A checkpoint goes up when it is durable, and the journal up to it before its manifest, so what is
+there can be gone on from. Rank 0 alone holds a mirror; a thread does the work, and no failure of it
+stops training. How the copy lies there: store.py.
 """
 
 import contextlib
 import json
-import os
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import fsspec
 import xxhash
 
 from steadytrain import durable, journal
-from steadytrain.errors import CheckpointError, SettingError
+from steadytrain.errors import CheckpointError
 from steadytrain.events import CheckpointMirrored, CheckpointSaved, MirrorFailed
 from steadytrain.train.manifest import MANIFEST, inspect, read_manifest
-from steadytrain.train.retention import PARTIAL, CheckpointRef, kept, refs_of
+from steadytrain.train.retention import PARTIAL, CheckpointRef, kept
+from steadytrain.train.store import CHECKPOINTS, JOURNAL, RUN, Store
 
 T = TypeVar("T")
 
@@ -39,8 +33,6 @@ TRIES = 5
 
 FIRST_WAIT_SECONDS = 1.0
 """Before the second try, twice as long before each further one: 15 s in all. Source: guess."""
-
-RUN, JOURNAL, CHECKPOINTS = "run.json", journal.FOLDER, "checkpoints"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,13 +62,7 @@ class Mirror:
     def __init__(
         self, url: str, home: Path, *, keep: int, wait: Callable[[float], None] = time.sleep
     ) -> None:
-        try:
-            self._store, self._root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise SettingError(
-                f"mirror={url!r} cannot be reached ({error}), so nothing would be copied. Install "
-                'what it names, or write another URL, as mirror="s3://bucket/run".'
-            ) from error
+        self._store = Store(url)
         self.url = url
         self._home = home
         self._keep = keep
@@ -101,7 +87,7 @@ class Mirror:
         """
         if journal.files(self._home, "rank0"):
             return False
-        found = self._insist(self._read_run, "so it is not known whether the run has begun")
+        found = self._insist(self._store.read_run, "so it is not known whether the run has begun")
         if found is None:
             return False
         if found["name"] != self._home.name:
@@ -255,9 +241,9 @@ class Mirror:
         manifest = read_manifest(path)
         num_bytes = self._upload_journal(job.sizes)
         for name in manifest["files"]:
-            num_bytes += self._put(path / name, f"{CHECKPOINTS}/{path.name}/{name}")
+            num_bytes += self._store.put(path / name, f"{CHECKPOINTS}/{path.name}/{name}")
         self._insist_on_claim()
-        num_bytes += self._put(path / MANIFEST, f"{CHECKPOINTS}/{path.name}/{MANIFEST}")
+        num_bytes += self._store.put(path / MANIFEST, f"{CHECKPOINTS}/{path.name}/{MANIFEST}")
         self._prune(job)
         return num_bytes
 
@@ -270,44 +256,24 @@ class Mirror:
             with open(path, "rb") as file:
                 file.seek(begin)
                 body = file.read(end - begin)
-            name = f"{begin}-{end}-{xxhash.xxh3_128_hexdigest(body)}"
-            self._put_bytes(body, f"{JOURNAL}/{path.name}/{name}")
+            self._store.put_stretch(path.name, begin, body)
             self._sent[path.name] = end
             num_bytes += len(body)
         return num_bytes
 
     def _prune(self, job: _Job) -> None:
-        refs = [one for one in self._refs() if job.allowed(one) and not job.refused(one.path.name)]
-        stays = {one.path.name for one in kept(refs, self._keep, job.healthy_until)}
-        for name in {one.path.name for one in self._refs()} - stays:
-            folder = self._at(f"{CHECKPOINTS}/{name}")
-            self._store.rm_file(f"{folder}/{MANIFEST}")  # first: half of one is none
-            self._store.rm(folder, recursive=True)
-
-    def _put(self, path: Path, name: str) -> int:
-        size = path.stat().st_size
-        self._store.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
-        self._store.put_file(str(path), self._at(name))
-        self._insist_on_size(name, size)
-        return size
-
-    def _put_bytes(self, body: bytes, name: str) -> None:
-        self._store.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
-        self._store.pipe_file(self._at(name), body)
-        self._insist_on_size(name, len(body))
-
-    def _insist_on_size(self, name: str, size: int) -> None:
-        self._store.invalidate_cache()
-        found = self._store.info(self._at(name))["size"]
-        if found != size:
-            raise OSError(f"{found} of {size} bytes of {name} arrived")
+        found = self._store.refs()
+        refs = [one for one in found if job.allowed(one) and not job.refused(one.path.name)]
+        stays = kept(refs, self._keep, job.healthy_until)
+        for name in [one.path.name for one in found if one not in stays]:
+            self._store.remove_checkpoint(name)
 
     def _claim(self) -> None:
         if self._reason_to_stop is not None:
             raise CheckpointError(self._reason_to_stop)
         if self._has_claimed:
             return
-        found, mine = self._read_run(), self._identity()
+        found, mine = self._store.read_run(), self._identity()
         if found is not None and found["run"] != mine:
             self._stop(
                 f"{self.url} holds another run ({found['name']!r}), which would be overwritten. "
@@ -315,11 +281,11 @@ class Mirror:
             )
         self._compare_journal()
         words = {"format": 1, "run": mine, "name": self._home.name, "life": self._token}
-        self._put_bytes(json.dumps(words).encode(), RUN)
+        self._store.put_bytes(json.dumps(words).encode(), RUN)
         self._has_claimed = True
 
     def _insist_on_claim(self) -> None:
-        found = self._read_run()
+        found = self._store.read_run()
         if found is None or found["life"] != self._token:
             self._stop(
                 f"another process writes to {self.url} now, so this one does not any more. Let one "
@@ -336,7 +302,7 @@ class Mirror:
             return xxhash.xxh3_128_hexdigest(file.readline())
 
     def _compare_journal(self) -> None:
-        for name, pieces in self._pieces().items():
+        for name, pieces in self._store.pieces().items():
             path = self._home / JOURNAL / name
             for begin, end, digest in pieces:
                 body = b""
@@ -356,10 +322,10 @@ class Mirror:
         """The longest beginning that is as it was written; a file lacks its end at most."""
         folder = self._home / JOURNAL
         folder.mkdir(parents=True, exist_ok=True)
-        for name, pieces in self._pieces().items():
+        for name, pieces in self._store.pieces().items():
             whole, is_damaged = b"", False
             for begin, end, digest in pieces:
-                body = self._store.cat_file(self._at(f"{JOURNAL}/{name}/{begin}-{end}-{digest}"))
+                body = self._store.read_stretch(name, begin, end, digest)
                 is_damaged = begin != len(whole) or xxhash.xxh3_128_hexdigest(body) != digest
                 if is_damaged:
                     break
@@ -369,19 +335,8 @@ class Mirror:
             if is_damaged:
                 return
 
-    def _pieces(self) -> dict[str, list[tuple[int, int, str]]]:
-        """Of each file of the journal, oldest first: begin, end and hash of what is there."""
-        found: dict[str, list[tuple[int, int, str]]] = {}
-        for path in self._list(JOURNAL):
-            folder, _, name = path.rpartition("/")
-            begin, end, digest = name.split("-")
-            piece = int(begin), int(end), digest
-            found.setdefault(folder.rpartition("/")[2], []).append(piece)
-        names = sorted(found, key=lambda name: int(name.split(".")[1]))
-        return {name: sorted(found[name]) for name in names}
-
     def _fetch(self, folder: Path, wanted: Callable[[CheckpointRef], bool]) -> CheckpointRef | None:
-        for ref in self._refs():
+        for ref in self._store.refs():
             if not wanted(ref):
                 continue
             with contextlib.suppress(CheckpointError):  # damaged there too: an older one
@@ -393,42 +348,16 @@ class Mirror:
         partial = folder / (name + PARTIAL)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        self._get(f"{CHECKPOINTS}/{name}/{MANIFEST}", partial / MANIFEST)
+        self._store.get(f"{CHECKPOINTS}/{name}/{MANIFEST}", partial / MANIFEST)
         files = read_manifest(partial)["files"]
         for one in files:
-            self._get(f"{CHECKPOINTS}/{name}/{one}", partial / one)
+            self._store.get(f"{CHECKPOINTS}/{name}/{one}", partial / one)
         inspect(partial, files)
         durable.sync_folder(partial)
         shutil.rmtree(folder / name, ignore_errors=True)  # it was refused
         partial.rename(folder / name)
         durable.sync_folder(folder)
         return CheckpointRef(folder / name, ref.attempt, ref.step)
-
-    def _get(self, name: str, path: Path) -> None:
-        self._store.get_file(self._at(name), str(path))
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-
-    def _refs(self) -> list[CheckpointRef]:
-        """What is complete there, newest first."""
-        ends = f"/{MANIFEST}"
-        paths = (path.removesuffix(ends) for path in self._list(CHECKPOINTS) if path.endswith(ends))
-        return refs_of([Path(path) for path in paths])
-
-    def _list(self, name: str) -> Iterator[str]:
-        self._store.invalidate_cache()
-        if self._store.exists(self._at(name)):
-            yield from self._store.find(self._at(name))
-
-    def _read_run(self) -> dict[str, Any] | None:
-        self._store.invalidate_cache()
-        if not self._store.exists(self._at(RUN)):
-            return None
-        found: dict[str, Any] = json.loads(self._store.cat_file(self._at(RUN)))
-        return found
-
-    def _at(self, name: str) -> str:
-        return f"{self._root.rstrip('/')}/{name}"
 
 
 def _words(error: BaseException) -> str:
