@@ -58,6 +58,7 @@ from steadytrain.train.writer import SlotStorage, Writer
 SAVES_ALONE = "no_dist" in signature(state_dict_saver.save).parameters
 """Whether DCP can be told that one rank saves alone; torch 2.6 looks for a process group itself."""
 
+
 @dataclass(kw_only=True, slots=True)
 class _Job:
     """One call of `save`. Without a snapshot it only tells the other ranks that it is skipped."""
