@@ -56,7 +56,7 @@ class Sink:
         self.num_bytes += len(raw)
         if self.num_bytes - self._handed_over < AHEAD_BYTES:
             return False
-        self._hand_over()
+        self.hand_over()
         return True
 
     def digest(self) -> str:
@@ -67,7 +67,7 @@ class Sink:
         self._file.flush()
         return self._file.fileno()
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
         """Let the disk begin; pages that it has written leave the cache, which training needs."""
         begin = self._earlier  # what was handed over last time is written by now, and can go
         os.posix_fadvise(self.fileno(), begin, self.num_bytes - begin, os.POSIX_FADV_DONTNEED)
@@ -89,7 +89,7 @@ def serve(line: Connection, owner: int) -> None:
         request = json.loads(line.recv_bytes())
         words = line.recv_bytes()
         try:
-            answer = _write(request, words, beat) if "path" in request else _digest(request, beat)
+            answer = _write(request, words, beat)
         except OSError as error:
             if isinstance(error, BrokenPipeError | ConnectionError):
                 return
@@ -110,25 +110,23 @@ def _write(request: dict[str, Any], words: bytes, beat: Callable[[], None]) -> d
                     if sink.write(raw):
                         beat()
             sink.write(view[at:])
+            sink.hand_over()
+            seal = _digest(source, request["sealed"], beat)  # while the disk writes
             os.fsync(sink.fileno())
-            return {"size": sink.num_bytes, "digest": sink.digest()}
+            return {"size": sink.num_bytes, "digest": sink.digest(), "seal": seal}
     finally:
         os.close(source)
 
 
-def _digest(request: dict[str, Any], beat: Callable[[], None]) -> dict[str, Any]:
+def _digest(source: int, stretches: list[list[int]], beat: Callable[[], None]) -> str:
     """xxh3-128 over stretches of the slot."""
-    source = os.open(request["slot"], os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        hasher = xxhash.xxh3_128()
-        for begin, length in request["stretches"]:
-            for number, raw in enumerate(_stretch(source, begin, length)):
-                hasher.update(raw)
-                if number % 1024 == 0:
-                    beat()
-        return {"digest": hasher.hexdigest()}
-    finally:
-        os.close(source)
+    hasher = xxhash.xxh3_128()
+    for begin, length in stretches:
+        for number, raw in enumerate(_stretch(source, begin, length)):
+            hasher.update(raw)
+            if number % 1024 == 0:
+                beat()
+    return hasher.hexdigest()
 
 
 def _stretch(source: int, begin: int, length: int) -> Iterator[memoryview]:

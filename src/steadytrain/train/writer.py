@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,6 +37,9 @@ from steadytrain.train.hashed import HashedFiles
 
 PATIENCE_SECONDS = 600.0
 """Of silence; a sign of life comes with every 32 MB, and a disk may stall for minutes. A guess."""
+
+SEAL_SECONDS = 10.0
+"""To wait for a seal. One whose header does not fit never comes."""
 
 END_SECONDS = 2.0
 
@@ -69,34 +73,28 @@ class Writer:
         return self._process is not None
 
     def write(
-        self, path: Path, slot: Path, pieces: Sequence[tuple[int, int, int]], words: bytes
-    ) -> tuple[int, str]:
-        """Write and sync a file; its size and xxh3-128.
+        self,
+        path: Path,
+        slot: Path,
+        pieces: Sequence[tuple[int, int, int]],
+        words: bytes,
+        *,
+        sealed: Sequence[tuple[int, int]] = (),
+    ) -> tuple[int, str, bytes]:
+        """Write and sync a file; its size and xxh3-128, and what the slot's seal would be now.
 
         Args:
             pieces: so many bytes of `words`, then from where and how many bytes of the slot.
                 What is left of the words comes last.
+            sealed: what of the slot its seal is of, as (begin, length).
 
         Raises:
             OSError: what the disk said.
             CheckpointError: the process died or fell silent.
         """
-        told = self._ask({"path": str(path), "slot": str(slot), "pieces": pieces}, words)
-        return told["size"], told["digest"]
-
-    def insist_on_seal(self, slot: Slot) -> None:
-        """Refuse what was written from a slot whose bytes changed since they were sealed.
-
-        Raises:
-            OSError, CheckpointError: it did, or as `write`.
-        """
-        if not slot.is_sealed:
-            return  # a header that did not fit; the hash of the file stands alone then
-        told = self._ask({"slot": str(slot.path), "stretches": slot.stretches}, b"")
-        if bytes.fromhex(told["digest"]) != slot.proof:
-            raise CheckpointError(
-                "the state changed in shared memory while it was written: some bit has flipped"
-            )
+        request = {"path": str(path), "slot": str(slot), "pieces": pieces, "sealed": sealed}
+        told = self._ask(request, words)
+        return told["size"], told["digest"], bytes.fromhex(told["seal"])
 
     def close(self) -> None:
         """End the process; another would be started for another save."""
@@ -195,14 +193,30 @@ class SlotStorage(FileSystemWriter):
         pieces = _Pieces(self._slot)
         results = [_add(pieces, item, planner, name) for item in plan.items]
         if results:
-            written = self._writer.write(
-                Path(self.path) / name, self._slot.path, pieces.listed, bytes(pieces.words)
+            sealed = _wait_for_seal(self._slot)
+            size, digest, seal = self._writer.write(
+                Path(self.path) / name,
+                self._slot.path,
+                pieces.listed,
+                bytes(pieces.words),
+                sealed=sealed,
             )
-            self._writer.insist_on_seal(self._slot)
-            self._files.written[name] = written
+            if sealed and seal != self._slot.proof:
+                raise CheckpointError(
+                    "the state changed in shared memory while it was written: a bit has flipped"
+                )
+            self._files.written[name] = size, digest
         future: Future[list[WriteResult]] = Future()
         future.set_result(results)
         return future
+
+
+def _wait_for_seal(slot: Slot) -> tuple[tuple[int, int], ...]:
+    """What the seal is of; nothing where there is none: the file's hash stands alone then."""
+    end = time.monotonic() + SEAL_SECONDS
+    while not slot.is_sealed and time.monotonic() < end:
+        time.sleep(0.002)  # another thread is at it, as fast as memory
+    return slot.stretches if slot.is_sealed else ()
 
 
 class _Pieces:
