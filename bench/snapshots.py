@@ -4,6 +4,10 @@
     python bench/snapshots.py --params 10e6    a tenth of it
     python bench/snapshots.py --folder PATH    checkpoints on the disk of that folder
 
+Of each way to the disk: how long the training loop is blocked, until when the bytes are durable,
+processor time of the training process, and how much a step of pure computation takes longer
+while the save is under way ("slowed").
+
 All in one process, each round runs every way once, medians over the rounds. The first round of each
 way is not counted: it pays for memory that has never been touched, and is printed apart. Ratios are
 of two numbers of the same round, so that a busy machine spoils both.
@@ -15,6 +19,7 @@ import platform
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -73,11 +78,13 @@ def main() -> None:
         print_memory(*measure_memory(state, shared, options.rounds), num_bytes)
     finally:
         shutil.rmtree(shared)
+    shared = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="steadytrain-"))
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
-        print_disk(*measure_disk(state, folder, options.rounds))
+        print_disk(*measure_disk(state, folder, shared, options.rounds))
     finally:
         shutil.rmtree(folder)
+        shutil.rmtree(shared)
 
 
 def machine() -> str:
@@ -146,45 +153,62 @@ def measure_memory(state: TrainingState, shared: Path, rounds: int) -> tuple[Tim
     return first, times
 
 
-def measure_disk(state: TrainingState, folder: Path, rounds: int) -> tuple[Times, Times, float]:
+def measure_disk(
+    state: TrainingState, folder: Path, shared: Path, rounds: int
+) -> tuple[dict[str, Times], float]:
     # DCP's writer process wants to know the ranks, even where there is one.
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     tensors = {name: one.detach() for name, one in state.tensors().items()}
-    snapshots = Snapshots(state, keep=SNAPSHOTS)
+    slots = Folder(shared, home=shared, rank=0, world=1, fingerprint=state.fingerprint())
+    in_slots = Snapshots(state, keep=SNAPSHOTS, mapped=Mapped(slots, keep=SNAPSHOTS))
+    in_memory = Snapshots(state, keep=SNAPSHOTS)
     checkpoints = Checkpoints(folder / "checkpoints", state, keep=1)
     for step in range(SNAPSHOTS):
-        snapshots.take(step, 0)
+        in_memory.take(step, 0)
+        in_slots.take(step, 0)
     steps = iter(range(SNAPSHOTS, 10**6))
-    blocked: Times = {}
-    durable: Times = {}
+    found: dict[str, Times] = {"blocked": {}, "durable": {}, "processor": {}, "slowed": {}}
     stager = DefaultStager(StagingOptions(False, False, False, False))
 
     def cached_async_save(path: Path, tensors: dict[str, Tensor]) -> Callable[[], object]:
         response = dcp.async_save(tensors, checkpoint_id=path, no_dist=True, async_stager=stager)
         return getattr(response, "upload_completion", response).result
 
-    def ours() -> None:
-        began = time.perf_counter()
-        snapshot = snapshots.take(next(steps), 0)
-        checkpoints.save(snapshot, 1, {}, blocked_seconds=0.0)
-        blocked.setdefault("steadytrain", []).append(time.perf_counter() - began)
-        checkpoints.wait()
-        durable.setdefault("steadytrain", []).append(time.perf_counter() - began)
+    def note(name: str, save: Callable[[], Callable[[], object]]) -> None:
+        calm = statistics.median(timed(compute) for _ in range(5))
+        began, computed = time.perf_counter(), time.process_time()
+        finish = save()
+        found["blocked"].setdefault(name, []).append(time.perf_counter() - began)
+        waiter = threading.Thread(target=finish)
+        waiter.start()
+        beside, own = [], 0.0
+        while waiter.is_alive():
+            before = time.thread_time()
+            beside.append(timed(compute))
+            own += time.thread_time() - before
+        found["durable"].setdefault(name, []).append(time.perf_counter() - began)
+        found["processor"].setdefault(name, []).append(time.process_time() - computed - own)
+        found["slowed"].setdefault(name, []).append(statistics.mean(beside or [calm]) / calm)
+
+    def ours(name: str, snapshots: Snapshots) -> None:
+        def save() -> Callable[[], object]:
+            snapshot = snapshots.take(next(steps), 0)
+            checkpoints.save(snapshot, 1, {}, blocked_seconds=0.0)
+            return checkpoints.wait
+
+        note(name, save)
         assert all(isinstance(event, CheckpointSaved) for event in checkpoints.poll())
         checkpoints.prune(None)
         checkpoints.wait()
 
     def theirs(name: str, save: Callable[[Path, dict[str, Tensor]], Callable[[], object]]) -> None:
         path = folder / "other"
-        began = time.perf_counter()
-        finish = save(path, tensors)
-        blocked.setdefault(name, []).append(time.perf_counter() - began)
-        finish()
-        durable.setdefault(name, []).append(time.perf_counter() - began)
+        note(name, lambda: save(path, tensors))
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     for _ in range(rounds + 1):
-        ours()
+        ours("steadytrain, process", in_slots)
+        ours("steadytrain, thread", in_memory)
         theirs("raw write and fsync", raw_write)
         theirs("torch.save, no fsync", torch_save)
         theirs("torch.save and fsync", torch_save_synced)
@@ -192,11 +216,22 @@ def measure_disk(state: TrainingState, folder: Path, rounds: int) -> tuple[Times
         theirs("dcp.async_save", dcp_async_save)
         theirs("the same, cached stager", cached_async_save)
         theirs("dcp.async_save, process", dcp_process_save)
-    for times in (*blocked.values(), *durable.values()):
-        del times[0]
+    for times in found.values():
+        for one in times.values():
+            del one[0]
     newest = checkpoints.candidates()[0].path
     verified = statistics.median(timed(lambda: checkpoints.verify(newest)) for _ in range(rounds))
-    return blocked, durable, verified
+    checkpoints.close()
+    return found, verified
+
+
+_left, _right = torch.randn(256, 256), torch.randn(256, 256)
+
+
+def compute() -> None:
+    """A step of training as far as this bench is concerned: kernels, and Python between them."""
+    for _ in range(20):
+        torch.mm(_left, _right).relu_().sum()
 
 
 def torch_save(path: Path, tensors: dict[str, Tensor]) -> Callable[[], object]:
@@ -277,15 +312,17 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
     return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
-def print_disk(blocked: Times, durable: Times, verified: float) -> None:
+def print_disk(found: dict[str, Times], verified: float) -> None:
+    durable = found["durable"]
     raw = durable["raw write and fsync"]
-    for name, seconds in blocked.items():
-        median = statistics.median(seconds)
+    for name, seconds in found["blocked"].items():
         print(
-            f"  {name:24} {median:.4f} s blocked (least {min(seconds):.4f})   "
-            f"{ratio(seconds, blocked['steadytrain']):5.2f} x steadytrain   "
+            f"  {name:24} {statistics.median(seconds):.4f} s blocked   "
+            f"{ratio(seconds, found['blocked']['steadytrain, process']):5.2f} x ours   "
             f"{statistics.median(durable[name]):.2f} s until it returned or was durable   "
-            f"{ratio(durable[name], raw):.2f} x raw write"
+            f"{ratio(durable[name], raw):.2f} x raw write   "
+            f"{statistics.median(found['processor'][name]):.3f} s of processor   "
+            f"slowed {statistics.median(found['slowed'][name]):.2f} x"
         )
     print(f"  verifying a checkpoint, from page cache: {verified:.3f} s")
 

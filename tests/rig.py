@@ -134,15 +134,18 @@ def session(
     ranks: Ranks | None = None,
     left_out=(),
     shards: bool = False,
+    alter=None,
     **changes,
 ):
-    """A Session over a tiny model; `changes` are arguments of Session.
+    """A Session over a tiny model, which `alter` may change; `changes` are arguments of Session.
 
     Several ranks share it by DDP, or by FSDP2 if it `shards`.
     """
     torch.set_num_threads(1)
     ranks = ranks or Ranks()
     model = Transformer(Config(width=16, layers=2, heads=2, context=CONTEXT), seed=3)
+    if alter is not None:
+        alter(model)
     wrapped = model
     if shards:
         for block in model.blocks:

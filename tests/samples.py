@@ -83,6 +83,14 @@ EVERY_KIND: tuple[ev.Event, ...] = (
         blocked_seconds=0.01,
     ),
     ev.CheckpointFailed(attempt=1, step=20, reason="disk full"),
+    ev.CheckpointMirrored(
+        attempt=1,
+        step=10,
+        path="s3://bucket/run/checkpoints/a0001-s00000010",
+        bytes=1200,
+        seconds=2.5,
+    ),
+    ev.MirrorFailed(step=10, reason="TimeoutError: no answer"),
     ev.CheckpointRefused(path="checkpoints/a0001-s00000010", reason="torn"),
     ev.BatchExamined(
         incident="incident-1",

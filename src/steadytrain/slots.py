@@ -219,7 +219,17 @@ class Slot:
     @property
     def is_sealed(self) -> bool:
         """Whether somebody finished writing; not whether it is still as it was written."""
-        return self.memory[SEAL_AT : HEAD.size] != UNSEALED
+        return self.proof != UNSEALED
+
+    @property
+    def proof(self) -> bytes:
+        """xxh3-128 of all `stretches` in turn, if it `is_sealed`."""
+        return self.memory[SEAL_AT : HEAD.size]
+
+    @property
+    def stretches(self) -> tuple[tuple[int, int], ...]:
+        """What the seal is of, as (begin, length)."""
+        return (0, SEAL_AT), (HEAD.size, len(self.memory) - HEAD.size)
 
     @property
     def header_room(self) -> int:
@@ -259,7 +269,7 @@ class Slot:
         Raises:
             CheckpointError: it is not as it was written.
         """
-        if self.memory[SEAL_AT : HEAD.size] != self._digest():
+        if self.proof != self._digest():
             raise CheckpointError("its seal does not match its bytes, so some bit has changed")
 
     def remove(self) -> None:

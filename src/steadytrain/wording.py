@@ -17,6 +17,7 @@ from steadytrain.events import (
     Incident,
     JudgeState,
     JudgingEnded,
+    MirrorFailed,
     OptimizerSettings,
     Outcome,
     PanelDrawn,
@@ -133,6 +134,9 @@ def _english(event: Event) -> str | None:
             return f"step {event.step}: resumed from {origin}"
         case CheckpointRefused():
             return f"checkpoint {event.path} refused: {event.reason}"
+        case MirrorFailed():
+            at = "" if event.step is None else f"step {event.step}: "
+            return f"{at}the mirror failed: {event.reason}"
         case CheckpointFailed():
             return f"step {event.step}: no checkpoint could be saved: {event.reason}"
         case JudgingEnded():
@@ -232,6 +236,9 @@ def _chinese(event: Event) -> str | None:
             return f"第 {event.step} 步：从{_gap(origin)}续训"
         case CheckpointRefused():
             return f"检查点 {phrase(event.path, 'zh')} 未被采用：{event.reason}"
+        case MirrorFailed():
+            at = "" if event.step is None else f"第 {event.step} 步："
+            return f"{at}异地副本未能写入：{event.reason}"
         case CheckpointFailed():
             return f"第 {event.step} 步：检查点未能保存：{event.reason}"
         case JudgingEnded():

@@ -325,6 +325,36 @@ def test_a_repeated_step_with_another_loss_is_told(court):
     assert told[0].topic == "not reproducible"
 
 
+def test_a_remedy_gets_its_outcome_where_a_restart_repeats_steps_otherwise(court):
+    remedy = _treat(court)
+    court.step = 118
+    court.train(10, attempt=2)
+    court.tell(AttemptBegan(attempt=3, step=115, draw=115 * 32, cause="restart"))
+    court.step = 115
+    assert court.train(1, attempt=3)[0].topic == "not reproducible"
+    told = court.train(2 + 15, attempt=3)  # two that are from before the remedy do not count
+    assert [one for one in told if isinstance(one, Outcome)] == []
+    told = court.train(1, attempt=3)
+    (outcome,) = [one for one in told if isinstance(one, Outcome)]
+    assert (outcome.remedy, outcome.result, outcome.steps) == (remedy.id, "cured", 16)
+
+
+def test_a_remedy_on_its_way_is_not_forgotten_where_a_restart_repeats_steps_otherwise(court):
+    incident = next(i for i in court.train(1, losses=(6.0, 6.0, 6.0)) if isinstance(i, Incident))
+    court.train(1, losses=(6.0, 6.0, 6.0))
+    remedy = court.tell(_examined(incident.id, court.step, weight_excess=9.0, before_step=110))[1]
+    court.tell(AttemptBegan(attempt=2, step=115, draw=115 * 32, cause="restart"))
+    court.step = 115
+    told = court.train(8, attempt=2)
+    assert told[0].topic == "not reproducible"
+    assert not [one for one in told if isinstance(one, Incident)]
+    court.tell(RemedyDone(remedy=remedy.id, attempt=2, step=118, restored_step=110))
+    court.step = 118
+    told = court.train(16, attempt=3)
+    (outcome,) = [one for one in told if isinstance(one, Outcome)]
+    assert (outcome.remedy, outcome.result) == (remedy.id, "cured")
+
+
 def test_limits_hold_back_what_is_far_beyond_the_band_and_no_more(court):
     limits = court.judge.limits(court.state)
     level = court.state.windows["loss"].blocks[-1].level

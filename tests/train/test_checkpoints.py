@@ -487,13 +487,14 @@ import os, random, shutil, signal, sys, threading, time
 from pathlib import Path
 import torch
 from torch import nn
-from steadytrain.train import hashed
+from steadytrain.train import scribe
 from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.snapshots import Snapshots
 from steadytrain.train.state import TrainingState
 
 folder = Path(sys.argv[1]) / "checkpoints"
-hashed.AHEAD_BYTES = 400_000
+scribe.AHEAD_BYTES = 400_000
+torch.set_num_threads(1)  # a fork loses the others
 
 def make():
     model = nn.Linear(300, 300)

@@ -199,6 +199,27 @@ class CheckpointRefused(Fact, frozen=True):
     reason: str
 
 
+class CheckpointMirrored(Fact, frozen=True):
+    """A checkpoint and the journal up to it are in the object store; `bytes` were copied."""
+
+    attempt: int
+    step: int
+    path: str
+    bytes: int
+    seconds: float
+
+
+class MirrorFailed(Fact, frozen=True):
+    """The object store could not be read or written; training went on without it.
+
+    Attributes:
+        step: of the checkpoint that is not there; None if it was about no single one.
+    """
+
+    reason: str
+    step: int | None = None
+
+
 class RestoreVerified(Fact, frozen=True):
     """A restored state was compared with what the journal says of it.
 

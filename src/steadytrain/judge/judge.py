@@ -64,6 +64,7 @@ from steadytrain.judge.state import (
     Limits,
     State,
     amend,
+    amend_case,
     rewind,
 )
 from steadytrain.judge.treatment import Treatment
@@ -303,9 +304,13 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         )
         state = rewind(state, record.step - 1, self.detector)
         told: tuple[Judgment, ...] = (advice,)
-        if state.case is not None and state.case.opened >= record.step:
+        case = state.case
+        if case is not None and case.phase in ("treating", "verifying"):
+            # Its remedy holds or is on its way: it is judged on what comes after it, counted anew.
+            state = amend_case(state, case, good_steps=0, good_sum=0.0, panel_due=None)
+        elif case is not None and case.opened >= record.step:
             closed = announce(
-                state.case, "closed", record.attempt, record.step, reason="it did not come back"
+                case, "closed", record.attempt, record.step, reason="it did not come back"
             )
             state = amend(
                 state, case=None, examined=None, plan_rolls_back=None, proposed=None, candidates=()

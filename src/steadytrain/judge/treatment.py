@@ -302,6 +302,8 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if case.phase == "watching" and alarms and not tells_more(alarms):
             # Looked at already, and no loss is up: it will calm down or become the baseline.
             return amend_case(state, case, good_steps=0), ()
+        if case.healed_after is not None and record.step <= case.healed_after:
+            return state, ()  # a restart makes it again from before the remedy
         loss = finite(record.loss)
         is_good = record.committed and not alarms
         case = msgspec.structs.replace(

@@ -24,10 +24,11 @@ from steadytrain.actions import (
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import Remedy, RunBranched
 from steadytrain.replay import recall, recipe_of
-from steadytrain.train.checkpoints import CheckpointRef, checkpoints_in
+from steadytrain.train.checkpoints import checkpoints_in
 from steadytrain.train.hands import Orders
 from steadytrain.train.memory import History
 from steadytrain.train.ranks import Ranks
+from steadytrain.train.retention import CheckpointRef
 
 PASSING = (RollBack, SkipUpdate, AskPerson, ExcludeRank)
 """Actions that hold for a moment, or for the machines of one run only."""

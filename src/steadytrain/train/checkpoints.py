@@ -12,13 +12,12 @@ without a word and syncs no folder; that is what the manifest and the renames ar
 import copy
 import errno
 import json
-import re
 import shutil
 import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -45,6 +44,7 @@ from steadytrain.train.manifest import (
     spell,
     unspell,
 )
+from steadytrain.train.retention import DELETED, NAME, PARTIAL, CheckpointRef, kept, refs_of
 from steadytrain.train.snapshots import Lease, Snapshot
 from steadytrain.train.state import (
     TrainingState,
@@ -53,21 +53,10 @@ from steadytrain.train.state import (
     is_of_optimizer,
     layout,
 )
-
-PARTIAL, DELETED = ".partial", ".deleted"
-NAME = re.compile(r"a(\d{4,})-s(\d{8,})")
+from steadytrain.train.writer import SlotStorage, Writer
 
 SAVES_ALONE = "no_dist" in signature(state_dict_saver.save).parameters
 """Whether DCP can be told that one rank saves alone; torch 2.6 looks for a process group itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointRef:
-    """A folder that is named like a finished checkpoint; whether it is sound, `verify` tells."""
-
-    path: Path
-    attempt: int
-    step: int
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,7 +74,9 @@ class _Job:
 
 
 class Checkpoints:
-    """Saves snapshots in a thread of its own; finds, verifies and restores what was saved.
+    """Saves snapshots beside training; finds, verifies and restores what was saved.
+
+    A thread sees to it; what lies in shared memory a process of its own writes.
 
     Args:
         folder: where they lie, in the run's home; shared by all ranks.
@@ -123,10 +114,16 @@ class Checkpoints:
         self._keep = keep
         self._clock = clock
         self._crew = Crew(group)
+        self._writer = Writer()
         self._changed = threading.Condition()
         self._jobs: deque[_Job | Path] = deque()
         self._thread: threading.Thread | None = None
         self._events: list[CheckpointSaved | CheckpointFailed] = []
+
+    @property
+    def folder(self) -> Path:
+        """Where they lie."""
+        return self._folder
 
     def save(
         self, snapshot: Snapshot, attempt: int, extra: dict[str, Any], *, blocked_seconds: float
@@ -165,6 +162,12 @@ class Checkpoints:
         """Until everything begun has ended, well or not."""
         with self._changed:
             self._changed.wait_for(lambda: not self._jobs)
+
+    def close(self) -> None:
+        """End the process that writes. One that still writes ends with this process."""
+        with self._changed:
+            if not self._jobs:
+                self._writer.close()
 
     def candidates(self) -> list[CheckpointRef]:
         """What is named like a finished checkpoint, newest first: by attempt, then by step."""
@@ -273,6 +276,7 @@ class Checkpoints:
         *,
         allowed: Callable[[CheckpointRef], bool] = lambda ref: True,
         refused: Callable[[str], bool] = lambda name: False,
+        in_use: Collection[str] = (),
     ) -> None:
         """Delete all but the newest `keep` and the newest that is known to be healthy. Rank 0.
 
@@ -284,19 +288,17 @@ class Checkpoints:
                 branch was abandoned, is not counted and not kept.
             refused: whether a checkpoint was found damaged or unlike the record; it is not counted
                 either, so that it never stands for the last good one.
+            in_use: names of those that somebody still reads.
         """
         # One look for all: a checkpoint that is finished meanwhile must not count as surplus.
         found = _subfolders(self._folder)
-        refs = [ref for ref in _refs(found) if allowed(ref) and not refused(ref.path.name)]
-        kept = {ref.path for ref in refs[: self._keep]}
-        healthy = [
-            ref.path for ref in refs if healthy_until is not None and ref.step <= healthy_until
-        ]
-        kept.update(healthy[:1])
+        refs = [ref for ref in refs_of(found) if allowed(ref) and not refused(ref.path.name)]
+        stays = {ref.path for ref in kept(refs, self._keep, healthy_until)}
+        stays |= {self._folder / name for name in in_use}
         for path in found:
             # A save under way has its final name before the thread comes to delete anything.
             is_left_over = path.suffix in (PARTIAL, DELETED) and NAME.fullmatch(path.stem)
-            is_surplus = path not in kept and NAME.fullmatch(path.name)
+            is_surplus = path not in stays and NAME.fullmatch(path.name)
             if is_left_over or is_surplus:
                 self._delete(path)
 
@@ -409,11 +411,10 @@ class Checkpoints:
         """This rank's tensors through DCP, synced; size and hash of the files that it wrote."""
         assert job.snapshot is not None
         rng = {self._rng_name(name): one for name, one in job.snapshot.rng.items()}
-        writer, files = FileSystemWriter(partial), HashedFiles()
-        writer.fs = files
+        files = HashedFiles()
         state_dict_saver.save(
             {**job.snapshot.tensors, **rng},
-            storage_writer=writer,
+            storage_writer=self._storage(job.snapshot, partial, files),
             process_group=self._crew.group,
             **({"no_dist": self._crew.group is None} if SAVES_ALONE else {}),
         )
@@ -421,6 +422,15 @@ class Checkpoints:
             if (partial / name).stat().st_size != size:
                 raise OSError(errno.EIO, f"{size} bytes were written to it", str(partial / name))
         return files.written
+
+    def _storage(self, snapshot: Snapshot, partial: Path, files: HashedFiles) -> FileSystemWriter:
+        """The writer's process for what lies in shared memory, else this thread."""
+        slot = snapshot.slot
+        if slot is not None and slot.path.exists() and self._writer.is_ready():
+            return SlotStorage(partial, slot, self._writer, files)
+        storage = FileSystemWriter(partial)
+        storage.fs = files
+        return storage
 
     def _publish(
         self, job: _Job, partial: Path, *, rng: dict[str, int], files: dict[str, tuple[int, str]]
@@ -472,13 +482,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def checkpoints_in(folder: Path) -> list[CheckpointRef]:
     """What is named like a finished checkpoint, newest first: by attempt, then by step."""
-    return _refs(_subfolders(folder))
-
-
-def _refs(folders: list[Path]) -> list[CheckpointRef]:
-    named = [(path, NAME.fullmatch(path.name)) for path in folders]
-    refs = [CheckpointRef(path, int(name[1]), int(name[2])) for path, name in named if name]
-    return sorted(refs, key=lambda ref: (ref.attempt, ref.step), reverse=True)
+    return refs_of(_subfolders(folder))
 
 
 def _permit_one_rank() -> None:

@@ -4,13 +4,11 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import xxhash
 from torch.distributed.checkpoint.filesystem import FileSystem
 
-AHEAD_BYTES = 32 * 2**20
-"""Handed to the disk at a time while more is written, so that the sync at the end is short."""
+from steadytrain.train.scribe import Sink
 
 
 class HashedFiles(FileSystem):
@@ -42,47 +40,33 @@ class HashedFiles(FileSystem):
 class _Stream:
     """What DCP and torch.save ask of a file that they write from its beginning to its end."""
 
-    def __init__(self, file: Any) -> None:
-        self.num_bytes = 0
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._hash = xxhash.xxh3_128()
-        self._handed_over = self._earlier = 0
+        self._sink = Sink(file)
+
+    @property
+    def num_bytes(self) -> int:
+        return self._sink.num_bytes
 
     def write(self, data: Any) -> int:
         with memoryview(data) as view, view.cast("B") as raw:
-            # Hashed first: a bit that flips afterwards is one that the hash accuses.
-            self._hash.update(raw)
-            self._file.write(raw)
-            self.num_bytes += len(raw)
-            written = len(raw)
-        if self.num_bytes - self._handed_over >= AHEAD_BYTES:
-            self._hand_over()
-        return written
+            self._sink.write(raw)
+            return len(raw)
 
     def digest(self) -> str:
-        return self._hash.hexdigest()
+        return self._sink.digest()
 
     def tell(self) -> int:
-        return self.num_bytes
+        return self._sink.num_bytes
 
     def flush(self) -> None:
         self._file.flush()
 
     def fileno(self) -> int:
-        # Asked for by a sync, which concerns what is still in the buffer too.
-        self._file.flush()
-        number: int = self._file.fileno()
-        return number
+        return self._sink.fileno()
 
     def close(self) -> None:
         self._file.close()
 
     def writable(self) -> bool:
         return True
-
-    def _hand_over(self) -> None:
-        """Let the disk begin; pages that it has written leave the cache, which training needs."""
-        self._file.flush()
-        begin = self._earlier  # what was handed over last time is written by now, and can go
-        os.posix_fadvise(self._file.fileno(), begin, self.num_bytes - begin, os.POSIX_FADV_DONTNEED)
-        self._earlier, self._handed_over = self._handed_over, self.num_bytes

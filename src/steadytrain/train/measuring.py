@@ -16,14 +16,11 @@ from steadytrain import journal
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import PanelDrawn, PanelRecord, RunBegan
 from steadytrain.panels import FixedPanel
-from steadytrain.train.checkpoints import (
-    CheckpointRef,
-    Checkpoints,
-    checkpoints_in,
-)
+from steadytrain.train.checkpoints import Checkpoints, checkpoints_in
 from steadytrain.train.manifest import read_manifest
 from steadytrain.train.panel import Losses, Panel
 from steadytrain.train.ranks import Ranks
+from steadytrain.train.retention import CheckpointRef
 from steadytrain.train.state import TrainingState, layout
 
 MODEL_OF = "model_of"

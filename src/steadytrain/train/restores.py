@@ -49,6 +49,14 @@ class Forward:
     tokens: Tensor
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Moving:
+    """What a forward pass in training moves on."""
+
+    rng: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+
 @dataclass(kw_only=True, slots=True)
 class _Notes:
     """What one rank found."""
@@ -88,7 +96,7 @@ class Restores:
         self._ranks = ranks
         self._orders = orders
         self._same = SAME.get(next(model.parameters()).device.type, SAME_ON_GPU)
-        self._rng: dict[str, Tensor] | None = None
+        self._eve: _Moving | None = None
         self._rehearsed: Forward | None = None
         self._has_rehearsed = False
 
@@ -97,9 +105,13 @@ class Restores:
         return self._orders().zeroed_after(step)
 
     def mark(self) -> None:
-        """Before the first forward pass of an update: keep the random state, once a life."""
-        if not self._has_rehearsed:
-            self._rng = self._state.rng()
+        """Before the first forward pass of an update: keep what a forward pass moves on."""
+        self._eve = self._moving()
+
+    def put_back(self) -> None:
+        """The update under way is thrown out: made again it draws the same random numbers."""
+        if self._eve is not None:
+            self._move_back(self._eve)
 
     def rehearse(self, draws: Sequence[int]) -> None:
         """Once a life, before an update lands: our own forward pass of what the loop has passed.
@@ -107,11 +119,11 @@ class Restores:
         A loop may compute under autocast, with arguments of its own, or with random numbers drawn
         in between. Then our losses are not the loop's, and would accuse every sound state.
         """
-        if self._has_rehearsed or self._rng is None:
+        if self._has_rehearsed or self._eve is None:
             return
         self._has_rehearsed = True
         with self._untouched():
-            self._state.load_rng(self._rng)
+            self._state.load_rng(self._eve.rng)
             self._rehearsed = self._forward(draws)
 
     def compare_rehearsal(self, flight: Flight, record: StepRecord) -> RestoreVerified | None:
@@ -300,15 +312,21 @@ class Restores:
     @contextlib.contextmanager
     def _untouched(self) -> Iterator[None]:
         """Random state and buffers as they are now are put back at the end."""
-        rng = self._state.rng()
-        buffers = {name: one.detach().clone() for name, one in self._state.buffers().items()}
+        now = self._moving()
         try:
             yield
         finally:
-            with torch.no_grad():
-                for name, one in self._state.buffers().items():
-                    one.copy_(buffers[name])
-            self._state.load_rng(rng)
+            self._move_back(now)
+
+    def _moving(self) -> _Moving:
+        buffers = {name: one.detach().clone() for name, one in self._state.buffers().items()}
+        return _Moving(rng=self._state.rng(), buffers=buffers)
+
+    @torch.no_grad()
+    def _move_back(self, then: _Moving) -> None:
+        for name, one in self._state.buffers().items():
+            one.copy_(then.buffers[name])
+        self._state.load_rng(then.rng)
 
 
 def _count_unlike(ours: Forward, flight: Flight, same: float) -> int:

@@ -57,6 +57,7 @@ from steadytrain.train.losses import (
     z_losses,
 )
 from steadytrain.train.memory import Memory, Order
+from steadytrain.train.mirror import Mirror
 from steadytrain.train.pacing import mark_own_work
 from steadytrain.train.panel import Panel
 from steadytrain.train.proofreader import Proofreader, Reading, count_corrupt, count_leaked
@@ -96,6 +97,8 @@ class Session:
         snapshot_every, snapshots: steps between states kept in memory, and how many.
         checkpoint_every, keep: steps between checkpoints on disk, and how many.
         panel_every: steps between looks at the panel; None: as the judge asks for them.
+        mirror: URL of an object store, as s3://bucket/run, that gets a copy of each checkpoint and
+            of the journal; a home without a usable checkpoint goes on from there.
         branch_from: home of another run, or (home, step), to begin from its newest healthy
             checkpoint (at or before the step) while it goes on; steps are counted on from there.
         order_from: "module:function" that gives the data order again when it is called with the
@@ -131,6 +134,7 @@ class Session:
         checkpoint_every: int = 100,
         keep: int = 3,
         panel_every: int | None = None,
+        mirror: str | None = None,
         branch_from: BranchFrom | None = None,
         order_from: str | None = None,
         provenance: bool = True,
@@ -179,6 +183,8 @@ class Session:
             model, optimizer, self._training_state, feed, self._dials, self._ranks,
             orders=lambda: self._deeds.orders,
         )  # fmt: skip
+        mirrored = Mirror(mirror, self.home, keep=keep) if mirror is not None else None
+        self._mirror = mirrored if self._ranks.rank == 0 else None
         self._trajectory = Trajectory(
             self.home,
             self._training_state,
@@ -189,6 +195,7 @@ class Session:
             checkpoint_every=checkpoint_every,
             keep=keep,
             restores=self._restores,
+            mirror=self._mirror,
         )
         self._tap = Tap(
             domains=len(feed.domains),
@@ -268,6 +275,8 @@ class Session:
     def __enter__(self) -> "Session":
         self._beacon.beat("restore")
         if self._ranks.rank == 0:
+            if self._mirror is not None and self._mirror.fetch_record():
+                self._say(f"the journal was fetched from {self._mirror.url}")
             self._trajectory.memory = Memory(
                 self.home,
                 self._judge,
@@ -287,6 +296,8 @@ class Session:
         self._stacks = _dump_stacks_on_signal(self.home, self._ranks.rank)
         with contextlib.ExitStack() as undo:
             undo.callback(self._close)
+            if self._mirror is not None:
+                self._mirror.claim()
             self._has_ended = begin_life(
                 self._trajectory, self._deeds, self._feed, self._ranks,
                 steps=self.steps, branch_from=self._branch_from,
@@ -304,6 +315,7 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self._trajectory.finish_saving()
+        self._trajectory.finish_mirroring()
         self._beacon.beat("finished")
         self._close()
 
@@ -544,6 +556,7 @@ class Session:
         self._optimizer.zero_grad(set_to_none=True)
         self._tap.begin()
         self._making.drop()
+        self._restores.put_back()
         self._is_rewound = True
 
     def _settle(self) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from steadytrain.errors import CheckpointError, SettingError
+from steadytrain.slots import Slot
 from steadytrain.train.mapped import Buffers, Contents, Found, Mapped, Place, give_back
 from steadytrain.train.state import TrainingState, is_of_optimizer, layout, local
 
@@ -78,6 +79,11 @@ class Snapshot:
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._tensors
+
+    @property
+    def slot(self) -> Slot | None:
+        """Where in shared memory it lies; None in plain memory."""
+        return self._place.slot
 
     @property
     def is_leased(self) -> bool:

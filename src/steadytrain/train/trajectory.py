@@ -21,13 +21,15 @@ from steadytrain.events import (
     StepRecord,
 )
 from steadytrain.slots import Folder, folder_of, is_wanted
-from steadytrain.train.checkpoints import CheckpointRef, Checkpoints
+from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.feed import Feed
 from steadytrain.train.mapped import Mapped
 from steadytrain.train.memory import Memory
+from steadytrain.train.mirror import Mirror
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight, Recorder
 from steadytrain.train.restores import Restores
+from steadytrain.train.retention import CheckpointRef
 from steadytrain.train.snapshots import Snapshot, Snapshots
 from steadytrain.train.state import TrainingState, digest_rng
 from steadytrain.train.track import Expected
@@ -40,6 +42,7 @@ class Trajectory:
     Args:
         snapshot_every, snapshots: steps between states kept in memory, and how many.
         checkpoint_every, keep: steps between checkpoints on disk, and how many.
+        mirror: of rank 0.
 
     Attributes:
         step: updates made on the present branch.
@@ -59,6 +62,7 @@ class Trajectory:
         checkpoint_every: int,
         keep: int,
         restores: Restores,
+        mirror: Mirror | None = None,
     ) -> None:
         self.step = 0
         self.attempt = 0
@@ -70,11 +74,17 @@ class Trajectory:
             home / "checkpoints", state, keep=keep, group=_writers_group(ranks)
         )
         self._ways = Ways(
-            self.snapshots, self._checkpoints, feed, ranks, memory=lambda: self.memory
+            self.snapshots,
+            self._checkpoints,
+            feed,
+            ranks,
+            memory=lambda: self.memory,
+            mirror=mirror,
         )
         self._feed = feed
         self._ranks = ranks
         self._restores = restores
+        self._mirror = mirror
         self._snapshot_every = snapshot_every
         self._checkpoint_every = checkpoint_every
 
@@ -256,11 +266,22 @@ class Trajectory:
             self.memory.tell(event)
             if isinstance(event, CheckpointSaved):
                 self.memory.save_state()
-                self._checkpoints.prune(
-                    self.memory.state.healthy_until,
-                    allowed=self._is_on_branch,
-                    refused=self.memory.history.trust.is_refused,
-                )
+                self._look_after(event, self.memory)
+        for told in self._mirror.poll() if self._mirror is not None else ():
+            self.memory.tell(told)
+
+    def _look_after(self, saved: CheckpointSaved, memory: Memory) -> None:
+        """Copy a durable checkpoint up, and delete what is too many."""
+        healthy_until, refused = memory.state.healthy_until, memory.history.trust.is_refused
+        in_use: set[str] = set()
+        if self._mirror is not None:
+            self._mirror.begin(
+                saved, healthy_until=healthy_until, allowed=self._is_on_branch, refused=refused
+            )
+            in_use = self._mirror.in_use()
+        self._checkpoints.prune(
+            healthy_until, allowed=self._is_on_branch, refused=refused, in_use=in_use
+        )
 
     def _is_on_branch(self, ref: CheckpointRef) -> bool:
         assert self.memory is not None
@@ -268,12 +289,19 @@ class Trajectory:
 
     def close(self, *, has_ended: bool) -> None:
         """Leave shared memory: with all states for the next life, or with none after the end."""
+        self._checkpoints.close()
         self.snapshots.close(has_ended=has_ended)
 
     def finish_saving(self) -> None:
         """Wait until everything is on disk, and put it on record."""
         self._checkpoints.wait()
         self.note_checkpoints()
+
+    def finish_mirroring(self) -> None:
+        """Wait until the mirror has the last checkpoint and all of the journal, or has failed."""
+        if self._mirror is not None:
+            self._mirror.finish()
+            self.note_checkpoints()
 
 
 def _writers_group(ranks: Ranks) -> dist.ProcessGroup | None:

@@ -1,4 +1,4 @@
-"""Every way back to a state: snapshots in memory, shared memory, checkpoints, another run's."""
+"""Every way back to a state: snapshots, shared memory, checkpoints, their mirror, another run's."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +12,13 @@ import msgspec
 from steadytrain.errors import CheckpointError, JournalError
 from steadytrain.events import CheckpointRefused, Event, Remedy, RunBranched
 from steadytrain.train.branches import Origin, Parent
-from steadytrain.train.checkpoints import CheckpointRef, Checkpoints
+from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.feed import Feed
 from steadytrain.train.memory import Memory
+from steadytrain.train.mirror import Mirror
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight
+from steadytrain.train.retention import CheckpointRef
 from steadytrain.train.snapshots import Snapshot, Snapshots
 from steadytrain.train.survivors import Key, Survivors
 
@@ -58,6 +60,7 @@ class Ways:
 
     Args:
         memory: of rank 0; gives None elsewhere.
+        mirror: of rank 0.
 
     Attributes:
         branched: how the state of another run that was loaded last is put on record.
@@ -71,6 +74,7 @@ class Ways:
         ranks: Ranks,
         *,
         memory: Callable[[], Memory | None],
+        mirror: Mirror | None = None,
     ) -> None:
         self.branched: RunBranched | None = None
         self.survivors = Survivors(snapshots, ranks)
@@ -79,6 +83,7 @@ class Ways:
         self._feed = feed
         self._ranks = ranks
         self._memory = memory
+        self._mirror = mirror
 
     def look(self) -> None:
         """Find what earlier lives left in shared memory, and put on record what is refused."""
@@ -101,12 +106,14 @@ class Ways:
     def kept(self, at_or_before: int, *, shared: bool = False) -> Iterator[Way]:
         """Checkpoints, and states in `shared` memory, that verify on all ranks.
 
-        The newest first: by attempt, then by step, and those that led to the same death last.
+        The newest first: by attempt, then by step, and those that led to the same death last. Where
+        none is left that verifies, what the mirror holds.
         """
         passed_over: set[str] = set()
+        sound: set[str] = set()
         offered = 0
         while offered < MOST_TRIES * (1 + shared):
-            choice = self._newest(at_or_before, passed_over, shared=shared)
+            choice = self._newest(at_or_before, passed_over, sound, shared=shared)
             if choice is None:
                 return
             if isinstance(choice, CheckpointRef):
@@ -116,11 +123,12 @@ class Ways:
                 self.survivors.pass_over(choice)
                 way = self._way_in_shared_memory(choice)
             if way is not None:
+                sound.add(way.checkpoint or "")
                 offered += 1
                 yield way
 
     def _newest(
-        self, at_or_before: int, passed_over: set[str], *, shared: bool
+        self, at_or_before: int, passed_over: set[str], sound: set[str], *, shared: bool
     ) -> CheckpointRef | Key | None:
         """What rank 0 chooses, on all ranks; of equals the one that is in memory."""
         choice: CheckpointRef | Key | None = None
@@ -134,9 +142,20 @@ class Ways:
             states += [(key[0], key[1], True, key) for key in self.survivors.left if shared]
             states = [one for one in states if memory.allows(at_or_before, one[0], one[1])]
             states.sort(key=lambda one: (_trust(memory, one[1]), *one[:3]))
-            choice = states[-1][3] if states else None
+            choice = states[-1][3] if states else self._fetch(memory, at_or_before, sound)
         told: CheckpointRef | Key | None = self._ranks.tell(choice)
         return told
+
+    def _fetch(self, memory: Memory, at_or_before: int, sound: set[str]) -> CheckpointRef | None:
+        """From the mirror: what is not here, or was damaged here."""
+        if self._mirror is None:
+            return None
+        return self._mirror.fetch(
+            self._checkpoints.folder,
+            lambda ref: (
+                ref.path.name not in sound and memory.allows(at_or_before, ref.attempt, ref.step)
+            ),
+        )
 
     def _way_on_disk(self, ref: CheckpointRef) -> Way | None:
         try:

@@ -1,0 +1,118 @@
+"""The copy of a run in an object store, as it lies there. Any fsspec file system will do.
+
+    s3://bucket/run/
+        run.json                          whose copy this is, and which life of the run writes it
+        journal/rank0.1.jsonl/0-81234-... a stretch of the journal, with its hash in the name
+        checkpoints/a0001-s00000100/      as on the disk; manifest.json comes last
+
+Object stores do not rename, so what makes a checkpoint complete is its manifest. Errors are those
+of the file system, of whatever class they are.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import xxhash
+
+from steadytrain import journal
+from steadytrain.errors import SettingError
+from steadytrain.train.manifest import MANIFEST
+from steadytrain.train.retention import CheckpointRef, refs_of
+
+RUN, JOURNAL, CHECKPOINTS = "run.json", journal.FOLDER, "checkpoints"
+
+
+class Store:
+    """A folder of an object store.
+
+    Raises:
+        SettingError: nothing here can reach such a URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._system, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise SettingError(
+                f"mirror={url!r} cannot be reached ({error}), so nothing would be copied. Install "
+                'what it names, or write another URL, as mirror="s3://bucket/run".'
+            ) from error
+
+    def remove_checkpoint(self, name: str) -> None:
+        """Its manifest first: half of one is none."""
+        folder = self._at(f"{CHECKPOINTS}/{name}")
+        self._system.rm_file(f"{folder}/{MANIFEST}")
+        self._system.rm(folder, recursive=True)
+
+    def put_stretch(self, file: str, begin: int, body: bytes) -> None:
+        """Bytes of a file of the journal, from `begin` on."""
+        name = f"{begin}-{begin + len(body)}-{xxhash.xxh3_128_hexdigest(body)}"
+        self.put_bytes(body, f"{JOURNAL}/{file}/{name}")
+
+    def read_stretch(self, file: str, begin: int, end: int, digest: str) -> bytes:
+        """The same back, as it is now."""
+        raw: bytes = self._system.cat_file(self._at(f"{JOURNAL}/{file}/{begin}-{end}-{digest}"))
+        return raw
+
+    def put(self, path: Path, name: str) -> int:
+        """Copy a file up; its size."""
+        size = path.stat().st_size
+        self._system.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
+        self._system.put_file(str(path), self._at(name))
+        self._insist_on_size(name, size)
+        return size
+
+    def put_bytes(self, body: bytes, name: str) -> None:
+        """Write an object."""
+        self._system.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
+        self._system.pipe_file(self._at(name), body)
+        self._insist_on_size(name, len(body))
+
+    def get(self, name: str, path: Path) -> None:
+        """Copy an object down, and put it on the disk."""
+        self._system.get_file(self._at(name), str(path))
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+    def refs(self) -> list[CheckpointRef]:
+        """What is complete there, newest first."""
+        ends = f"/{MANIFEST}"
+        paths = (path.removesuffix(ends) for path in self._list(CHECKPOINTS) if path.endswith(ends))
+        return refs_of([Path(path) for path in paths])
+
+    def read_run(self) -> dict[str, Any] | None:
+        """Whose copy this is; None: nobody's yet."""
+        self._system.invalidate_cache()
+        if not self._system.exists(self._at(RUN)):
+            return None
+        found: dict[str, Any] = json.loads(self._system.cat_file(self._at(RUN)))
+        return found
+
+    def pieces(self) -> dict[str, list[tuple[int, int, str]]]:
+        """Of each file of the journal, oldest first: begin, end and hash of what is there."""
+        found: dict[str, list[tuple[int, int, str]]] = {}
+        for path in self._list(JOURNAL):
+            folder, _, name = path.rpartition("/")
+            begin, end, digest = name.split("-")
+            piece = int(begin), int(end), digest
+            found.setdefault(folder.rpartition("/")[2], []).append(piece)
+        names = sorted(found, key=lambda name: int(name.split(".")[1]))
+        return {name: sorted(found[name]) for name in names}
+
+    def _insist_on_size(self, name: str, size: int) -> None:
+        self._system.invalidate_cache()
+        found = self._system.info(self._at(name))["size"]
+        if found != size:
+            raise OSError(f"{found} of {size} bytes of {name} arrived")
+
+    def _list(self, name: str) -> Iterator[str]:
+        self._system.invalidate_cache()
+        if self._system.exists(self._at(name)):
+            yield from self._system.find(self._at(name))
+
+    def _at(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
