@@ -22,11 +22,12 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
+from steadytrain.judge.clocks import Clocks
+from steadytrain.judge.judge import Judge
 from steadytrain.train import Feed, Ranks, WarmupStableDecay
 
 BATCH, ACCUMULATE = 3, 2
 CONTEXT = 12
-LIMIT = 1e6  # a loss that no text of this order has
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,6 @@ def main():
 
     from torchft import DistributedDataParallel
 
-    from steadytrain import recipes
     from steadytrain.adapters.torchft import Replica
 
     ranks = Ranks.join()
@@ -194,7 +194,7 @@ def main():
         home=home,
         steps=options.steps,
         schedule=schedule(options.steps),
-        judge=recipes.pretrain(),
+        judge=Judge(detector=Clocks(burn_in=16)),
         ranks=ranks,
         checkpoint_every=options.checkpoint_every,
         say=lambda words: log.write(json.dumps({"said": words}) + "\n"),

@@ -8,10 +8,17 @@ import sys
 import time
 from pathlib import Path
 
-from torchft.coordination import LighthouseServer
-
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests" / "adapters" / "replica.py"
+
+LIGHTHOUSE = """
+import json, sys
+from torchft.coordination import LighthouseServer
+server = LighthouseServer(**json.loads(sys.argv[1]))
+print(server.address(), flush=True)
+sys.stdin.read()
+server.shutdown()
+"""
 
 
 class Replicas:
@@ -24,13 +31,22 @@ class Replicas:
 
     def __init__(self, out, *, min_replicas=1, heartbeat_seconds=1.0, join_seconds=1.0):
         self.out = out
-        self._server = LighthouseServer(
-            bind="[::]:0",
-            min_replicas=min_replicas,
-            join_timeout_ms=int(1000 * join_seconds),
-            quorum_tick_ms=50,
-            heartbeat_timeout_ms=int(1000 * heartbeat_seconds),
-        )
+        settings = {
+            "bind": "[::]:0",
+            "min_replicas": min_replicas,
+            "join_timeout_ms": int(1000 * join_seconds),
+            "quorum_tick_ms": 50,
+            "heartbeat_timeout_ms": int(1000 * heartbeat_seconds),
+        }
+        with open(out / "lighthouse.log", "wb") as log:
+            self._lighthouse = subprocess.Popen(
+                [sys.executable, "-c", LIGHTHOUSE, json.dumps(settings)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.address = self._lighthouse.stdout.readline().strip()
         self.processes = {}
 
     def __enter__(self):
@@ -41,7 +57,7 @@ class Replicas:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        self._server.shutdown()
+        self._lighthouse.communicate()
 
     def start(self, name, *words, supervised=(), nproc=1):
         """`supervised`: options of `steadytrain run`; () starts the script alone."""
@@ -56,7 +72,7 @@ class Replicas:
             if key not in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "STEADYTRAIN_HOME")
         }
         env |= {
-            "TORCHFT_LIGHTHOUSE": self._server.address(),
+            "TORCHFT_LIGHTHOUSE": self.address,
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}",
         }

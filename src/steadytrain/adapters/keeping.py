@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch.distributed as dist
 
@@ -13,6 +14,15 @@ from steadytrain.train.memory import Memory
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.snapshots import Snapshots
 from steadytrain.train.state import TrainingState
+
+
+class Restored(NamedTuple):
+    """What a checkpoint was of; `batches` is what torchft had counted."""
+
+    name: str
+    step: int
+    draw: int
+    batches: int
 
 
 class Keeping:
@@ -54,8 +64,8 @@ class Keeping:
         blocked = time.monotonic() - began
         self._checkpoints.save(snapshot, attempt, {"batches": batches}, blocked_seconds=blocked)
 
-    def restore(self) -> tuple[int, int, int] | None:
-        """Load the newest checkpoint that verifies on all ranks: its step, draw and batches.
+    def restore(self) -> Restored | None:
+        """Load the newest checkpoint that verifies on all ranks; None without one.
 
         Raises:
             CheckpointError: it is of another model.
@@ -71,7 +81,12 @@ class Keeping:
                 continue
             self._checkpoints.insist_on_model(path, manifest)
             self._checkpoints.load(path, manifest)
-            return manifest["step"], manifest["draw"], manifest["extra"]["batches"]
+            return Restored(
+                name=path.name,
+                step=manifest["step"],
+                draw=manifest["draw"],
+                batches=manifest["extra"]["batches"],
+            )
         return None
 
     def note(self) -> None:

@@ -23,6 +23,9 @@ from steadytrain.judge.state import Limits, freeze
 from steadytrain.train.memory import Memory
 from steadytrain.train.ranks import Ranks
 
+PEER = "another replica"
+"""What a life begins from that was healed, in the place of a checkpoint's name."""
+
 
 class Logbook:
     """Of a replica. Rank 0 writes and judges; the others know the attempt only.
@@ -37,7 +40,7 @@ class Logbook:
         self.attempt = 0
         self._ranks = ranks
         self._told: tuple[int, int | None] | None = None
-        self._is_healed = False
+        self._source: str | None = None
         self._discarded = 0
 
     def open(
@@ -65,8 +68,9 @@ class Logbook:
         if self.memory is not None:
             self.memory.close()
 
-    def go_back(self, step: int) -> None:
-        """A checkpoint was loaded: what the judge saw after it is another way."""
+    def begin_at(self, step: int, checkpoint: str | None) -> None:
+        """A checkpoint was loaded, or none: what the judge saw after it is another way."""
+        self._source = checkpoint
         if self.memory is not None:
             self.memory.go_back(step)
 
@@ -83,11 +87,12 @@ class Logbook:
         """This replica was healed with what another one handed over."""
         if self.memory is not None and judge is not None:
             self.memory.adopt(judge)
-        self._is_healed = True
+        self._source = PEER
 
     def meet(self, step: int, draw: int, *, replicas: int, place: int | None) -> None:
         """The replicas have met for update `step + 1`; written down if that is news."""
-        begins = self._told is None or self._is_healed
+        is_healed = self._source == PEER
+        begins = self._told is None or is_healed
         if self._told == (replicas, place) and not begins and not self._discarded:
             return
         if begins:
@@ -98,6 +103,7 @@ class Logbook:
                     step=step,
                     draw=draw,
                     cause="restart" if self.attempt > 1 else "start",
+                    checkpoint=self._source,
                 )
             )
         self._tell(
@@ -106,11 +112,11 @@ class Logbook:
                 step=step,
                 replicas=replicas,
                 place=place,
-                healed=self._is_healed,
+                healed=is_healed,
                 discarded=self._discarded,
             )
         )
-        self._told, self._is_healed, self._discarded = (replicas, place), False, 0
+        self._told, self._source, self._discarded = (replicas, place), None, 0
 
     def note(self, record: StepRecord) -> None:
         """An update is complete."""

@@ -320,10 +320,11 @@ class Replica:
         """Go on from this home's newest checkpoint; if others are further, they heal this one."""
         restored = self._keeping.restore()
         if restored is not None:
-            step, draw, batches = restored
-            self._feed.seek(draw)
-            self._manager.load_state_dict({"step": step, "batches_committed": batches})
-        self._log.go_back(self.step_number)
+            self._feed.seek(restored.draw)
+            self._manager.load_state_dict(
+                {"step": restored.step, "batches_committed": restored.batches}
+            )
+        self._log.begin_at(self.step_number, restored.name if restored is not None else None)
 
     def _leave(self) -> None:
         """Save and end this process: the machine is wanted. The other replicas go on."""
