@@ -18,6 +18,7 @@ from steadytrain.events import (
     Proposal,
     Remedy,
     RemedyDone,
+    ReplicasChanged,
     Restart,
     RestoreVerified,
     RunBranched,
@@ -101,6 +102,11 @@ def _english(event: Event) -> str | None:
         case AttemptBegan(cause="restart"):
             origin = event.checkpoint or "the beginning"
             return f"step {event.step}: resumed from {origin}"
+        case ReplicasChanged():
+            who = "1 replica makes" if event.replicas == 1 else f"{event.replicas} replicas share"
+            also = "; this one stands by" if event.place is None else ""
+            again = f"; {event.discarded} lost and made again" if event.discarded else ""
+            return f"step {event.step}: {who} the updates{again}{also}"
         case CheckpointRefused():
             return f"checkpoint {event.path} refused: {event.reason}"
         case CheckpointFailed():
@@ -181,7 +187,14 @@ def _chinese(event: Event) -> str | None:
         case Advice():
             return event.text
         case AttemptBegan(cause="restart"):
-            return f"第 {event.step} 步：从 {event.checkpoint or '起点'} 续训"
+            origin = {None: "起点", "another replica": "另一副本"}.get(
+                event.checkpoint, event.checkpoint
+            )
+            return f"第 {event.step} 步：从 {origin} 续训"
+        case ReplicasChanged():
+            also = "；本副本待命" if event.place is None else ""
+            again = f"；丢失的 {event.discarded} 次更新已重做" if event.discarded else ""
+            return f"第 {event.step} 步：{event.replicas} 个副本分担更新{again}{also}"
         case CheckpointRefused():
             return f"检查点 {event.path} 被拒绝：{event.reason}"
         case CheckpointFailed():

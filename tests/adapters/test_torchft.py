@@ -4,6 +4,8 @@ import pytest
 
 from steadytrain import journal, replay
 from steadytrain.events import (
+    AttemptBegan,
+    ProcessExited,
     ReplicasChanged,
     RunEnded,
     StepRecord,
@@ -95,7 +97,7 @@ class TestKilledReplica:
 
     def test_both_journals_replay_to_what_was_judged(self, killed):
         for name in ("r0", "r1"):
-            assert all(one.differences == () for one in replay.replay(killed.out / name))
+            assert all(one.differences == () for one in replay(killed.out / name))
             assert isinstance(list(journal.read(killed.out / name))[-1], RunEnded)
 
 
@@ -155,7 +157,7 @@ def test_all_replicas_die_and_go_on_from_their_checkpoints(tmp_path, expected):
         begun = [one for one in journal.read(tmp_path / "r0") if isinstance(one, AttemptBegan)]
         assert any(one.step == 20 and one.cause == "restart" for one in begun)
         assert replicas.numbers("r0") == same(expected)
-        assert all(one.differences == () for one in replay.replay(tmp_path / "r0"))
+        assert all(one.differences == () for one in replay(tmp_path / "r0"))
 
 
 @pytest.mark.slow

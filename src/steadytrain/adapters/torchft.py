@@ -39,12 +39,12 @@ from torchft import DistributedDataParallel as ReplicatedDDP
 from torchft import Manager
 
 from steadytrain import recipes
-from steadytrain.adapters import handover
-from steadytrain.adapters.averages import average
-from steadytrain.adapters.keeping import Keeping
-from steadytrain.adapters.logbook import Logbook
-from steadytrain.adapters.shares import Piece, Share
-from steadytrain.adapters.updates import Updates
+from steadytrain.adapters.replicas import handover
+from steadytrain.adapters.replicas.averages import average
+from steadytrain.adapters.replicas.keeping import Keeping
+from steadytrain.adapters.replicas.logbook import Logbook
+from steadytrain.adapters.replicas.shares import Piece, Share
+from steadytrain.adapters.replicas.updates import Updates
 from steadytrain.deaths import REQUEUE
 from steadytrain.errors import SettingError
 from steadytrain.events import RunBegan

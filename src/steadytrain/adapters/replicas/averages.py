@@ -1,19 +1,22 @@
 """The average of gradients over torchft's replicas."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torchft import Manager
 
 from steadytrain.train.state import local
+
+if TYPE_CHECKING:
+    from torchft import Manager
 
 BUCKET_BYTES = 25 * 1024 * 1024
 """Gradients that are sent at once. Source: DistributedDataParallel's default."""
 
 
 @torch.no_grad()
-def average(manager: Manager, parameters: Sequence[nn.Parameter]) -> None:
+def average(manager: "Manager", parameters: Sequence[nn.Parameter]) -> None:
     """Average the gradients of these parameters, or of their local shards, over the replicas.
 
     Every rank, same order. A parameter without a gradient counts as zero where another replica has
