@@ -123,7 +123,7 @@ def harm(name):
         time.sleep(0.05)
 
 
-def manager(name, *, min_replicas, timeout_seconds, quorum_seconds):
+def manager(name, *, min_replicas, timeout_seconds, uses_async_quorum=False):
     """torchft's manager; under a launcher the store is its, otherwise it is made here."""
     from torchft import Manager, ProcessGroupGloo
 
@@ -136,9 +136,8 @@ def manager(name, *, min_replicas, timeout_seconds, quorum_seconds):
         load_state_dict=None,
         state_dict=None,
         min_replica_size=min_replicas,
-        use_async_quorum=False,
+        use_async_quorum=uses_async_quorum,
         timeout=timedelta(seconds=timeout_seconds),
-        quorum_timeout=timedelta(seconds=quorum_seconds),
         replica_id=name,
         hostname=socket.gethostname(),
         **store,
@@ -146,6 +145,36 @@ def manager(name, *, min_replicas, timeout_seconds, quorum_seconds):
     if store:
         made.held = held
     return made
+
+
+def plain(made, model, feed, *, steps, pause, harms, note):
+    """The same with torchft alone, as its own example has it: each replica reads data of its own."""
+    from torchft import DistributedDataParallel, Optimizer
+
+    made.register_state_dict_fn("default", lambda given: load(*given), lambda: save())
+    wrapped = DistributedDataParallel(made, model)
+    inner = optimizer_of(model)
+    optimizer = Optimizer(made, inner)
+
+    def load(weights, moments):
+        model.load_state_dict(weights)
+        inner.load_state_dict(moments)
+
+    def save():
+        return model.state_dict(), inner.state_dict()
+
+    while made.current_step() < steps:
+        before = made.current_step()
+        optimizer.zero_grad()
+        nll_BT = losses(wrapped, feed.batch(feed.step_draws(before + 1)))
+        for name in harms.strike(before + 1, "forward-"):
+            harm(name)
+        nll_BT.mean().backward()
+        time.sleep(pause)
+        optimizer.step()
+        if made.current_step() > before:
+            note(made.current_step(), made.num_participants())
+    made.shutdown(wait=False)
 
 
 def main():
@@ -156,6 +185,7 @@ def main():
     parser.add_argument("--harm", action="append", default=[], help="such as forward-kill@12")
     parser.add_argument("--pause", type=float, default=0.02)
     parser.add_argument("--ddp", action="store_true")
+    parser.add_argument("--plain", action="store_true", help="torchft alone")
     parser.add_argument("--min-replicas", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=60.0)
     parser.add_argument("--checkpoint-every", type=int, default=1000)
@@ -174,7 +204,7 @@ def main():
         options.name,
         min_replicas=options.min_replicas,
         timeout_seconds=options.timeout,
-        quorum_seconds=60.0,
+        uses_async_quorum=options.plain,
     )
     seed = int(options.name[1:])  # r0 is the first, so all others are healed with its model
     model, feed = parts(seed)
@@ -184,6 +214,22 @@ def main():
         model = DistributedDataParallel(made, model)
     log = open(options.out / f"{options.name}.jsonl", "a", buffering=1)  # noqa: SIM115
     harms = Harms(options.harm, options.out / options.name)
+
+    def note(step, replicas):
+        line = {"step": step, "replicas": replicas, "at": time.monotonic()}
+        log.write(json.dumps(line) + "\n")
+
+    if options.plain:
+        plain(
+            made,
+            model,
+            feed,
+            steps=options.steps,
+            pause=options.pause,
+            harms=harms,
+            note=note,
+        )
+        return
     optimizer = optimizer_of(model)
     home = os.environ.get("STEADYTRAIN_HOME", options.out / options.name)
     with Replica(
@@ -211,8 +257,7 @@ def main():
             time.sleep(options.pause)
             run.step()
             if ranks.rank == 0 and run.step_number > before:
-                line = {"step": run.step_number, "replicas": run.replicas, "at": time.monotonic()}
-                log.write(json.dumps(line) + "\n")
+                note(run.step_number, run.replicas)
     numbers = digest(model)
     if ranks.rank == 0:
         (options.out / f"{options.name}.json").write_text(json.dumps(numbers))

@@ -14,7 +14,7 @@ from steadytrain.train import Session
 from tests.adapters import replica
 
 pytest.importorskip("torchft", reason="needs pip install 'steadytrain[torchft]'")
-from tests.adapters.replicas import Replicas
+from tests.adapters.fleet import Replicas
 
 STEPS = 40
 SEQUENCES = replica.BATCH * replica.ACCUMULATE

@@ -57,6 +57,7 @@ from steadytrain.train.ranks import Ranks
 from steadytrain.train.records import record
 from steadytrain.train.refusals import refuse_nonsense
 from steadytrain.train.schedule import Schedule
+from steadytrain.train.stands import Stands
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Reading
 
@@ -142,6 +143,7 @@ class Replica:
             memory=lambda: self._log.memory,
         )
         self._log = Logbook(self._ranks)
+        self._stands: Stands | None = None
         self._beacon = Beacon(
             self.home, self._ranks.rank, int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
         )
@@ -156,6 +158,7 @@ class Replica:
 
     def __enter__(self) -> "Replica":
         self._beacon.beat("restore")
+        self._stands = Stands(self.home, self._ranks.rank)
         first = self._first_line()
         self._log.open(self.home, self._judge, first, say=self._say, fence=self._fence)
         self._restore()
@@ -170,6 +173,8 @@ class Replica:
         self._keeping.finish()
         self._log.close()
         self._beacon.beat("finished")
+        if self._stands is not None:
+            self._stands.close()
         self._beacon.close()
         # Not waited for: a peer's request that never ends would keep this replica here.
         self._manager.shutdown(wait=False)

@@ -81,7 +81,7 @@ class Replicas:
                 command, env=env, stdout=log, stderr=log, start_new_session=True
             )
 
-    def wait(self, *names, seconds=120.0):
+    def wait(self, *names, seconds=300.0):
         """Exit statuses of these replicas, or of all."""
         end = time.monotonic() + seconds
         return {
