@@ -31,23 +31,15 @@ class Replicas:
 
     def __init__(self, out, *, min_replicas=1, heartbeat_seconds=1.0, join_seconds=1.0):
         self.out = out
-        settings = {
+        self._settings = {
             "bind": "[::]:0",
             "min_replicas": min_replicas,
             "join_timeout_ms": int(1000 * join_seconds),
             "quorum_tick_ms": 50,
             "heartbeat_timeout_ms": int(1000 * heartbeat_seconds),
         }
-        with open(out / "lighthouse.log", "wb") as log:
-            self._lighthouse = subprocess.Popen(
-                [sys.executable, "-c", LIGHTHOUSE, json.dumps(settings)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        self.address = self._lighthouse.stdout.readline().strip()
         self.processes = {}
+        self.light()
 
     def __enter__(self):
         return self
@@ -57,6 +49,24 @@ class Replicas:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        self._lighthouse.communicate()
+
+    def light(self):
+        """Start the lighthouse, again at the port that it had."""
+        with open(self.out / "lighthouse.log", "ab") as log:
+            self._lighthouse = subprocess.Popen(
+                [sys.executable, "-c", LIGHTHOUSE, json.dumps(self._settings)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.address = self._lighthouse.stdout.readline().strip()
+        self._settings["bind"] = f"[::]:{self.address.rpartition(':')[2]}"
+
+    def darken(self):
+        """Kill the lighthouse."""
+        self._lighthouse.kill()
         self._lighthouse.communicate()
 
     def start(self, name, *words, supervised=(), nproc=1):

@@ -206,7 +206,8 @@ def main():
         timeout_seconds=options.timeout,
         uses_async_quorum=options.plain,
     )
-    seed = int(options.name[1:])  # r0 is the first, so all others are healed with its model
+    # At first r0 heals all others; but not every rank of a replica is healed by the same one.
+    seed = int(options.name[1:]) if ranks.world == 1 else 0
     model, feed = parts(seed)
     if ranks.world > 1:
         fully_shard(model)

@@ -1,8 +1,12 @@
 """Replicas of a run under the real torchft: killed, hung, poisoned; the run is the one it would be."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from steadytrain import journal, replay
+from steadytrain.errors import SettingError
 from steadytrain.events import (
     AttemptBegan,
     ProcessExited,
@@ -10,10 +14,11 @@ from steadytrain.events import (
     RunEnded,
     StepRecord,
 )
-from steadytrain.train import Session
+from steadytrain.train import Feed, Ranks, Session
 from tests.adapters import replica
 
 pytest.importorskip("torchft", reason="needs pip install 'steadytrain[torchft]'")
+from steadytrain.adapters.torchft import Replica
 from tests.adapters.fleet import Replicas
 
 STEPS = 40
@@ -101,6 +106,7 @@ class TestKilledReplica:
             assert isinstance(list(journal.read(killed.out / name))[-1], RunEnded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", [(), ("--ddp",)], ids=["bare", "torchft's DDP"])
 def test_a_survivor_ends_the_run_alone_and_as_it_would_have_ended(tmp_path, expected, wrapped):
     with Replicas(tmp_path) as replicas:
@@ -132,7 +138,7 @@ def test_a_hang_in_python_is_ended_by_its_own_supervisor_and_by_no_other(tmp_pat
         assert replicas.numbers("r0") == replicas.numbers("r1")
 
 
-@pytest.mark.parametrize("harm", ["nan", "absurd"])
+@pytest.mark.parametrize("harm", ["nan", pytest.param("absurd", marks=pytest.mark.slow)])
 def test_a_poisoned_update_of_one_replica_lands_in_none(tmp_path, harm):
     with Replicas(tmp_path) as replicas:
         words = (STEPS, "--together", 2)
@@ -147,6 +153,7 @@ def test_a_poisoned_update_of_one_replica_lands_in_none(tmp_path, harm):
         assert replicas.numbers("r0") == replicas.numbers("r1")
 
 
+@pytest.mark.slow
 def test_all_replicas_die_and_go_on_from_their_checkpoints(tmp_path, expected):
     with Replicas(tmp_path, min_replicas=2) as replicas:
         words = (STEPS, "--together", 2, "--checkpoint-every", 10, "--min-replicas", 2)
@@ -161,6 +168,21 @@ def test_all_replicas_die_and_go_on_from_their_checkpoints(tmp_path, expected):
 
 
 @pytest.mark.slow
+def test_a_lighthouse_that_is_started_again_costs_a_pause(tmp_path, expected):
+    with Replicas(tmp_path) as replicas:
+        for name in ("r0", "r1"):
+            replicas.start(name, STEPS, "--pause", 0.1, "--together", 2)
+        replicas.wait_for_step("r0", 10, seconds=200)
+        replicas.darken()
+        time.sleep(2.0)
+        replicas.light()
+        assert replicas.wait() == {"r0": 0, "r1": 0}
+        assert any("asking again" in one.get("said", "") for one in replicas.lines("r0"))
+        assert replicas.numbers("r0") == same(expected)
+        assert replicas.numbers("r0") == replicas.numbers("r1")
+
+
+@pytest.mark.slow
 def test_a_replica_of_two_sharded_ranks_dies_and_is_healed(tmp_path, expected):
     with Replicas(tmp_path) as replicas:
         words = (STEPS, "--pause", 0.1, "--together", 2)
@@ -170,6 +192,38 @@ def test_a_replica_of_two_sharded_ranks_dies_and_is_healed(tmp_path, expected):
         assert changes(tmp_path / "r1")[-1].healed
         assert replicas.numbers("r0") == same(expected)
         assert replicas.numbers("r0") == replicas.numbers("r1")
+
+
+def refused(tmp_path, *, model=None, feed=None, ranks=None, uses_async_quorum=False):
+    """What `Replica` says to these parts; torchft's manager is not reached."""
+    made = SimpleNamespace(_use_async_quorum=uses_async_quorum)
+    small, whole = replica.parts()
+    with pytest.raises(SettingError) as caught:
+        Replica(
+            made,
+            model or small,
+            replica.optimizer_of(small),
+            feed or whole,
+            home=tmp_path,
+            steps=10,
+            ranks=ranks,
+        )
+    return str(caught.value)
+
+
+def test_a_quorum_that_comes_after_the_data_is_refused(tmp_path):
+    assert "use_async_quorum=False" in refused(tmp_path, uses_async_quorum=True)
+
+
+def test_a_feed_of_one_rank_among_several_is_refused(tmp_path):
+    feed = Feed(replica.Letters(), batch_size=3, rank=0, world=2)
+    assert "without rank= and world=" in refused(tmp_path, feed=feed)
+
+
+def test_ranks_that_nothing_averages_are_refused(tmp_path):
+    ranks = Ranks()
+    ranks.world = 2
+    assert "Write fully_shard(model)" in refused(tmp_path, ranks=ranks)
 
 
 def _is_exit(event):

@@ -24,7 +24,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,6 +42,7 @@ from steadytrain.adapters.replicas import handover
 from steadytrain.adapters.replicas.averages import average
 from steadytrain.adapters.replicas.keeping import Keeping
 from steadytrain.adapters.replicas.logbook import Logbook
+from steadytrain.adapters.replicas.quorums import PATIENCE_SECONDS, ask
 from steadytrain.adapters.replicas.shares import Piece, Share
 from steadytrain.adapters.replicas.updates import Updates
 from steadytrain.deaths import REQUEUE
@@ -60,10 +60,6 @@ from steadytrain.train.schedule import Schedule
 from steadytrain.train.stands import Stands
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Reading
-
-PATIENCE_SECONDS = 3600.0
-"""How long a replica waits for enough others. torchft's 60 s end a survivor of a hang before the
-hung one is found. Source: the time in which a job scheduler finds another machine; a guess."""
 
 
 class Replica:
@@ -127,7 +123,7 @@ class Replica:
         self._judge = judge or recipes.pretrain()
         self._say = say or _say_on_stderr
         self._fence = fence
-        self._patience = timedelta(seconds=patience_seconds)
+        self._patience_seconds = patience_seconds
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._updates = Updates(
             model, optimizer, schedule=schedule, clip=clip, z_loss=z_loss,
@@ -270,8 +266,12 @@ class Replica:
 
     def _meet(self) -> None:
         """Find out who takes part in the next update; be healed first, if others are further."""
-        self._beacon.beat("peers", self.step_number)
-        self._manager.start_quorum(timeout=self._patience)
+        ask(
+            self._manager,
+            patience_seconds=self._patience_seconds,
+            beat=lambda: self._beacon.beat("peers", self.step_number),
+            say=self._say,
+        )
         replicas, place = self._manager.num_participants(), self._manager.participating_rank()
         # One that stands by computes what the first one does; torchft leaves its numbers out.
         self._share = Share(
