@@ -12,7 +12,12 @@ PATIENCE_SECONDS = 3600.0
 """How long a replica waits for enough others. torchft's 60 s end a survivor of a hang before the
 hung one is found. Source: the time in which a job scheduler finds another machine; a guess."""
 
+ASK_SECONDS = 30.0
+"""One request. When the lighthouse dies torchft's manager answers nothing until this has passed,
+even if the lighthouse has been started again. Source: half of torchft's own limit."""
+
 ASK_AGAIN_SECONDS = 1.0
+"""Between two requests, so that the first one has ended at the lighthouse too."""
 
 
 def ask(
@@ -37,7 +42,7 @@ def ask(
     while True:
         beat()
         try:
-            manager.start_quorum(timeout=timedelta(seconds=patience_seconds))
+            manager.start_quorum(timeout=timedelta(seconds=min(ASK_SECONDS, patience_seconds)))
             return
         except (RuntimeError, TimeoutError) as error:  # all that torchft's client raises
             if time.monotonic() > end:
