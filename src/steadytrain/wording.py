@@ -187,10 +187,9 @@ def _chinese(event: Event) -> str | None:
         case Advice():
             return event.text
         case AttemptBegan(cause="restart"):
-            origin = {None: "起点", "another replica": "另一副本"}.get(
-                event.checkpoint, event.checkpoint
-            )
-            return f"第 {event.step} 步：从 {origin} 续训"
+            named = event.checkpoint or "起点"
+            source = "另一副本" if named == "another replica" else named
+            return f"第 {event.step} 步：从 {source} 续训"
         case ReplicasChanged():
             also = "；本副本待命" if event.place is None else ""
             again = f"；丢失的 {event.discarded} 次更新已重做" if event.discarded else ""
