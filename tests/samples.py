@@ -187,6 +187,7 @@ EVERY_KIND: tuple[ev.Event, ...] = (
     ),
     ev.JudgingEnded(step=3, reason="ValueError: x"),
     ev.JudgeState(step=3, state={"attempt": 1}),
+    ev.ReplicasChanged(attempt=2, step=40, replicas=3, place=1, healed=True, discarded=1),
     ev.WorkersStarted(generation=0, pids=(11, 12), step=5),
     ev.ProcessExited(
         generation=0,

@@ -43,6 +43,7 @@ Phase = Literal[
     "loop",
     "evaluation",
     "sync",
+    "peers",
 ]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 

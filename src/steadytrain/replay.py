@@ -49,7 +49,8 @@ def recall(
 ) -> Iterator[tuple[Event | None, tuple[Judgment, ...], State]]:
     """Judge past facts and deeds again, oldest first: (event, judgments, state after it).
 
-    Recorded judgments are passed over, and what a judge failed at: it begins afresh behind it.
+    Recorded judgments are passed over, and what a judge failed at: it begins afresh behind it. A
+    memory that was adopted from another replica takes the place of what was reached here.
 
     Args:
         from_saved_state: begin where `memory_begins`, instead of at the first line.
@@ -63,6 +64,9 @@ def recall(
     for at, event in enumerate(past[start:], start):
         if isinstance(event, JudgingEnded):
             state = _begin_afresh(judge, past, at)
+            yield event, (), state
+        elif isinstance(event, JudgeState) and event.adopted:
+            state = thaw(event.state)
             yield event, (), state
         elif not isinstance(event, Judgment) and at not in fatal:
             state, judgments = judge.update(state, event)

@@ -8,6 +8,7 @@ from steadytrain.events import (
     AttemptBegan,
     BatchExamined,
     CheckpointFailed,
+    CheckpointMirrored,
     CheckpointRefused,
     CheckpointSaved,
     Diagnosis,
@@ -28,6 +29,7 @@ from steadytrain.events import (
     Proposal,
     Remedy,
     RemedyDone,
+    ReplicasChanged,
     Restart,
     RestoreVerified,
     RunBegan,
@@ -49,6 +51,7 @@ from steadytrain.stories import drawn_words, trend_words
 SILENT: tuple[type[Event], ...] = (
     AlertSent,
     BatchExamined,
+    CheckpointMirrored,
     CheckpointSaved,
     Heartbeat,
     JudgeState,
@@ -132,6 +135,11 @@ def _english(event: Event) -> str | None:
         case AttemptBegan(cause="restart"):
             origin = event.checkpoint or "the beginning"
             return f"step {event.step}: resumed from {origin}"
+        case ReplicasChanged():
+            who = "1 replica makes" if event.replicas == 1 else f"{event.replicas} replicas share"
+            also = "; this one stands by" if event.place is None else ""
+            again = f"; {event.discarded} lost and made again" if event.discarded else ""
+            return f"step {event.step}: {who} the updates{again}{also}"
         case CheckpointRefused():
             return f"checkpoint {event.path} refused: {event.reason}"
         case MirrorFailed():
@@ -234,6 +242,10 @@ def _chinese(event: Event) -> str | None:
         case AttemptBegan(cause="restart"):
             origin = phrase(event.checkpoint or "the beginning", "zh")
             return f"第 {event.step} 步：从{_gap(origin)}续训"
+        case ReplicasChanged():
+            also = "；本副本待命" if event.place is None else ""
+            again = f"；丢失的 {event.discarded} 次更新已重做" if event.discarded else ""
+            return f"第 {event.step} 步：{event.replicas} 个副本分担更新{again}{also}"
         case CheckpointRefused():
             return f"检查点 {phrase(event.path, 'zh')} 未被采用：{event.reason}"
         case MirrorFailed():

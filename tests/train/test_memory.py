@@ -2,7 +2,7 @@
 
 import pytest
 
-from steadytrain import journal
+from steadytrain import journal, replay
 from steadytrain.actions import RollBack
 from steadytrain.events import (
     Incident,
@@ -13,7 +13,7 @@ from steadytrain.events import (
     TrialWanted,
 )
 from steadytrain.judge.judge import Judge
-from steadytrain.judge.state import Limits
+from steadytrain.judge.state import Limits, freeze
 from steadytrain.recipes import pretrain
 from steadytrain.train.memory import Memory
 from tests.judge.test_judge import Court, _examined
@@ -142,3 +142,48 @@ class TestAJudgeThatFails:
         with pytest.raises(ZeroDivisionError):
             memory.tell(fatal)
         memory.close()
+
+
+class TestAnAdoptedMemory:
+    """A replica that was away for fifty steps goes on as the judge that healed it."""
+
+    @pytest.fixture
+    def courts(self, tmp_path):
+        """The judge of the replica that stayed, and the memory of the one that came back."""
+        stayed, away = Recorded(judge=pretrain()), Recorded(judge=pretrain())
+        stayed.train(150)
+        away.train(100)
+        began, *later = away.events
+        memory = Memory(tmp_path, away.judge, began, say=lambda _: None, fence=False)
+        for event in later:
+            memory.tell(event)
+        memory.adopt(freeze(stayed.state))
+        yield stayed, memory
+        memory.close()
+
+    def test_gives_the_limits_and_judgments_of_the_other_one(self, courts):
+        stayed, memory = courts
+        assert memory.limits(151) == stayed.judge.limits(stayed.state)
+        told = stayed.train(1, **SICK)
+        assert list(memory.tell(stayed.events[-1])) == told
+        assert any(isinstance(one, Incident) for one in told)
+
+    def test_survives_a_restart_and_replays(self, courts, tmp_path):
+        stayed, memory = courts
+        stayed.train(5, **SICK)
+        for event in stayed.events[-5:]:
+            memory.tell(event)
+        memory.close()
+        began = memory.history.begun
+        again = Memory(tmp_path, stayed.judge, began, say=lambda _: None, fence=False)
+        again.close()
+        assert freeze(again.state) == freeze(memory.state) == freeze(stayed.state)
+        assert all(one.differences == () for one in replay(tmp_path))
+
+    def test_of_an_older_checkpoint_forgets_what_came_after_it(self, courts, tmp_path):
+        stayed, memory = courts
+        memory.go_back(120)
+        assert memory.state.step == 120
+        assert 120 not in memory.history.limits
+        memory.close()
+        assert all(one.differences == () for one in replay(tmp_path))

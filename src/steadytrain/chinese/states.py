@@ -43,6 +43,20 @@ STATES = {
     "the disk is full ({error}). Free some space": "磁盘已满（{error}）。请腾出空间",
     "a file could not be written to its end, as on a full disk ({error})": "文件没能写完，多半是磁盘已满（{error}）",
     "the folder cannot be written ({error}). Let this user write there": "目录不可写（{error}）。请给本用户写权限",
+    # the process that writes, and the second copy
+    "the process that writes checkpoints {how:c}; {after:c}": "写检查点的进程{how}；{after}",
+    "was killed by signal {number:n}": "被信号 {number} 杀死",
+    "ended with {code}": "以 {code} 结束",
+    "the next save starts another": "下次保存会另起一个",
+    "from now on this process writes by itself, which slows training more": "此后由训练进程自己写，对训练拖累更大",
+    "the state changed in shared memory while it was written: a bit has flipped": "写出途中共享内存里的状态变了：有比特翻转",
+    "{why:s}, {tries:n} times in a row; it is tried again with the next checkpoint": "{why}，连续 {tries} 次；下一个检查点时再试",
+    "{url} holds another run ({name}), which would be overwritten. Write another URL":
+        "{url} 中是另一次训练（{name}），会被覆盖。请换一个 URL",
+    "another process writes to {url} now, so this one does not any more. Let one of them write to another URL":
+        "现在有另一个进程在写 {url}，本进程不再写入。请让其中一个换一个 URL",
+    "the run has gone on from {url} in another home: {name} is longer or another there, and two ends of one run cannot be told apart. Go on there; or write another URL":
+        "这次训练已从 {url} 在别的目录继续：那里的 {name} 更长或不同，同一训练的两个结尾无法分辨。请在那边继续，或换一个 URL",
     # states in shared memory
     "states of {theirs:n} ranks, this run has {ours:n}": "其中的状态来自 {theirs} 个 rank，本次训练有 {ours} 个",
     "{name:i}: {why:s}": "{name}：{why}",

@@ -93,6 +93,7 @@ WORDS = {
     "host memory": "主机内存",
     "shared memory": "共享内存",
     "the beginning": "起点",
+    "another replica": "另一副本",
     "lr": "学习率",
     "betas": "beta",
     "step count": "更新计数",

@@ -286,7 +286,32 @@ class JudgingEnded(Fact, frozen=True):
 
 
 class JudgeState(Fact, frozen=True):
-    """The judge's memory after all earlier lines, so that a restart need not replay them."""
+    """The judge's memory after all earlier lines, so that a restart need not replay them.
+
+    Attributes:
+        adopted: it does not follow from the earlier lines: it came from another replica, or belongs
+            to the older state that the run went back to. What comes later is judged from it.
+    """
 
     step: int
     state: dict[str, Any]
+    adopted: bool = False
+
+
+class ReplicasChanged(Fact, frozen=True):
+    """Who makes the updates after `step`, in a run of several replicas; written when that changes.
+
+    Attributes:
+        replicas: how many share the sequences of an update.
+        place: of the replica that writes this among them, None if it only stands by.
+        healed: it took weights, moments, position and the judge's memory over from another one.
+        discarded: updates that were begun since the last such line and made again, because one of
+            the replicas was lost or did not answer.
+    """
+
+    attempt: int
+    step: int
+    replicas: int
+    place: int | None = None
+    healed: bool = False
+    discarded: int = 0

@@ -13,7 +13,8 @@ from steadytrain.progress import Beat
 ONCE_A_STEP = ("data", "forward", "sync", "backward", "step", "snapshot")
 """Phases that every step passes through and that are alike each time. The others come now and then,
 and one of them may be much longer than the last: an evaluation, a checkpoint on a disk that is
-busy, and in phase "loop" whatever the user's own code does between two steps."""
+busy, in phase "loop" whatever the user's own code does between two steps, and in phase "peers" a
+replica waits for another one, which its own supervisor ends first if it hangs."""
 
 MAX_GAP_SECONDS = 1.0
 """Time that one look may add. A supervisor that was stopped itself, with its container or its

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from steadytrain import codec, journal
 from steadytrain.actions import roll_back_step
@@ -28,7 +28,7 @@ from steadytrain.events import (
     TrialWanted,
 )
 from steadytrain.judge.judge import Conclusion, Judge
-from steadytrain.judge.state import Limits, State, freeze
+from steadytrain.judge.state import Limits, State, freeze, rewind, thaw
 from steadytrain.replay import memory_begins, recall
 from steadytrain.standing import Standing
 from steadytrain.train.lives import Lives
@@ -225,6 +225,21 @@ class Memory:
         """Write the judge's memory down, so that a restart reads less."""
         if self.is_judging:
             self._write(JudgeState(step=self.state.step, state=freeze(self.state)))
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Go on with another judge's memory, frozen: that of a replica whose state was taken over.
+
+        The limits on record are those of a way that is left.
+        """
+        if self._judge is not None:
+            self.state = thaw(state)
+            self.history.limits = {}
+            self._write(JudgeState(step=self.state.step, state=state, adopted=True))
+
+    def go_back(self, step: int) -> None:
+        """Forget what came after `step`, to which the run has gone back on a way of its own."""
+        if self._judge is not None and step < self.state.step:
+            self.adopt(freeze(rewind(self.state, step, self._judge.detector)))
 
     def pending(self) -> list[Order]:
         """Orders of an earlier life that were never carried out."""

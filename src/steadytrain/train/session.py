@@ -8,17 +8,14 @@ with Session(model, optimizer, feed, home="runs/r1", steps=1000) as run:
 """
 
 import contextlib
-import faulthandler
 import math
 import os
 import platform
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
 
 import msgspec
 import torch
@@ -69,6 +66,7 @@ from steadytrain.train.refusals import refuse_nonsense
 from steadytrain.train.reruns import Dial, Reruns
 from steadytrain.train.restores import Restores
 from steadytrain.train.schedule import Schedule
+from steadytrain.train.stands import Stands
 from steadytrain.train.state import TrainingState
 from steadytrain.train.tap import Tap, UpdateProbe
 from steadytrain.train.trajectory import Trajectory
@@ -293,7 +291,7 @@ class Session:
             )
         if self._keeps_provenance:
             self._ledger = Ledger(self.home, self._ranks.rank)
-        self._stacks = _dump_stacks_on_signal(self.home, self._ranks.rank)
+        self._stands = Stands(self.home, self._ranks.rank)
         with contextlib.ExitStack() as undo:
             undo.callback(self._close)
             if self._mirror is not None:
@@ -325,8 +323,7 @@ class Session:
         if self._ledger is not None:
             self._ledger.close()
         self._trajectory.close(has_ended=self._has_ended)
-        faulthandler.unregister(signal.SIGUSR2)
-        self._stacks.close()
+        self._stands.close()
         self._beacon.close()
 
     @property
@@ -626,12 +623,3 @@ def _to_add_up(limit: float | None, ranks: Ranks) -> float:
     if ranks.rank != 0:
         return 0.0
     return math.inf if limit is None else limit
-
-
-def _dump_stacks_on_signal(home: Path, rank: int) -> TextIO:
-    """SIGUSR2 writes every thread's stack, so that a hang can be explained after the kill."""
-    path = home / "stacks" / f"rank{rank}.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "w")  # noqa: SIM115  # stays open: a signal handler writes to it
-    faulthandler.register(signal.SIGUSR2, file=file, all_threads=True)
-    return file

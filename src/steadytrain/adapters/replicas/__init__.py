@@ -1,0 +1,1 @@
+"""What a replica of a run needs beside torchft: its share, its updates, its record, its state."""
