@@ -22,9 +22,10 @@ from steadytrain import journal
 from steadytrain.errors import SettingError
 from steadytrain.events import Event
 from steadytrain.judge.restarts import RestartPolicy
+from steadytrain.launch.book import Book
 from steadytrain.launch.forks import Forks
 from steadytrain.launch.guard import Guard
-from steadytrain.launch.keeper import Book, Keeper
+from steadytrain.launch.keeper import Keeper
 from steadytrain.launch.silence import Limits, Silence
 from steadytrain.launch.workers import early_environment, elastic_agent
 from steadytrain.slots import folder_of
@@ -111,7 +112,6 @@ class Supervisor:
             keeper = Keeper(
                 Book(own, past, policy=self._policy, on_event=self._on_event),
                 home=self._home,
-                nproc=self._nproc,
                 silence=Silence(limits=self._limits),
                 grace_seconds=self._grace_seconds,
                 env=self._env,

@@ -7,7 +7,7 @@ can be read, replayed and tested where torch is not installed.
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -44,13 +44,14 @@ class Exit:
 
 
 class Workers:
-    """All ranks of one start. Made before they start, so that their output has somewhere to go."""
+    """This host's ranks of one start. Made before they start: their output needs a place to go."""
 
     def __init__(
         self,
         generation: int,
         *,
-        nproc: int,
+        ranks: Sequence[int],
+        world: int,
         home: Path,
         mark: str,
         env: Mapping[str, str],
@@ -62,7 +63,7 @@ class Workers:
         self._mark = mark
         self._forks = forks
         self._processes: dict[int, Process] = {}
-        self._output = Output(home, generation, nproc=nproc)
+        self._output = Output(home, generation, ranks=ranks, is_alone=world == 1)
 
     @property
     def streams(self) -> dict[int, tuple[str, str]]:
@@ -130,8 +131,8 @@ class Workers:
 class Keeper(Protocol):
     """Who decides about the ranks; the agent only starts them."""
 
-    def prepare(self) -> Workers:
-        """Make ready for a start that comes now."""
+    def prepare(self, ranks: Sequence[int], world: int) -> Workers:
+        """Make ready for a start of these ranks that comes now; there are `world` in all."""
 
     def begin(self, processes: dict[int, Process]) -> None:
         """The ranks run."""
@@ -235,12 +236,15 @@ def elastic_agent(
         root_log_dir = ""
 
         def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
-            workers = keeper.prepare()
+            ranks = {local: int(env["RANK"]) for local, env in envs.items()}
+            world = int(next(iter(envs.values()))["WORLD_SIZE"])
+            workers = keeper.prepare(sorted(ranks.values()), world)
             for environment in envs.values():
                 environment.update(workers.environment())
+            ends = {local: workers.streams[rank] for local, rank in ranks.items()}
             return LogsDest(
-                stdouts={rank: out for rank, (out, _) in workers.streams.items()},
-                stderrs={rank: err for rank, (_, err) in workers.streams.items()},
+                stdouts={local: out for local, (out, _) in ends.items()},
+                stderrs={local: err for local, (_, err) in ends.items()},
                 error_files=dict.fromkeys(envs, os.devnull),  # standard error says it too
             )
 
@@ -259,7 +263,8 @@ def elastic_agent(
             for handler in handlers.values():
                 handler._stdout.close()  # the rank has its own; a pipe ends when all are closed
                 handler._stderr.close()
-            keeper.begin({rank: handler.proc for rank, handler in handlers.items()})
+            rank_of = {one.local_rank: one.global_rank for one in worker_group.workers}
+            keeper.begin({rank_of[local]: one.proc for local, one in handlers.items()})
             return pids
 
         def _monitor_workers(self, worker_group: Any) -> RunResult:
@@ -267,7 +272,7 @@ def elastic_agent(
                 case "healthy":
                     return RunResult(state=WorkerState.HEALTHY)
                 case "succeeded":
-                    values = dict.fromkeys(range(nproc))
+                    values = dict.fromkeys(one.global_rank for one in worker_group.workers)
                     return RunResult(state=WorkerState.SUCCEEDED, return_values=values)
                 case "failed":
                     self._remaining_restarts = 1 if keeper.may_restart() else 0
