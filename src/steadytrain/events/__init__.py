@@ -40,6 +40,8 @@ from steadytrain.events.judgments import (
 from steadytrain.events.kinds import Deed, Event, Fact, Judgment
 from steadytrain.events.processes import (
     Heartbeat,
+    HostGone,
+    HostsWaiting,
     ProcessExited,
     Straggler,
     WorkersFinished,
@@ -86,6 +88,8 @@ __all__ = [
     "Fact",
     "GiveUp",
     "Heartbeat",
+    "HostGone",
+    "HostsWaiting",
     "Incident",
     "JudgeState",
     "JudgingEnded",
@@ -142,6 +146,8 @@ KINDS: tuple[type[Event], ...] = (
     WorkersFinished,
     Heartbeat,
     Straggler,
+    HostGone,
+    HostsWaiting,
     Advice,
     Alarm,
     Incident,

@@ -43,6 +43,9 @@ class Book:
         """The highest step that was ever reported; None if none was, or only 0."""
         return max(self.tally.best, self.tally.reached or 0) or None
 
+    def close(self) -> None:
+        self._own.close()
+
     def note(self, fact: Fact) -> Judgment | None:
         """Write a fact down, then what follows from it; returns the latter."""
         self._write(fact)

@@ -63,7 +63,7 @@ class Keeper:
 
     def __init__(
         self,
-        book: Book,
+        book: Book | None,
         *,
         home: Path,
         silence: Silence,
@@ -91,6 +91,11 @@ class Keeper:
         self._looked_at = self._told_at = self._felt_at = 0.0
 
     @property
+    def _record(self) -> Book:
+        assert self._book is not None
+        return self._book
+
+    @property
     def _present(self) -> Workers:
         assert self._workers is not None
         return self._workers
@@ -113,8 +118,8 @@ class Keeper:
         return self._workers
 
     def _take_generation(self) -> int:
-        self._book.next_generation += 1
-        return self._book.next_generation - 1
+        self._record.next_generation += 1
+        return self._record.next_generation - 1
 
     def begin(self, processes: dict[int, Process]) -> None:
         """The ranks run; none do if a signal came meanwhile."""
@@ -128,7 +133,7 @@ class Keeper:
 
     def _note_start(self) -> None:
         generation, pids = self._present.generation, tuple(self._present.pids.values())
-        self._book.note(WorkersStarted(generation=generation, pids=pids, step=self._book.step))
+        self._record.note(WorkersStarted(generation=generation, pids=pids, step=self._record.step))
 
     def interrupt(self, signum: int) -> None:
         """A signal asked for the end."""
@@ -147,7 +152,7 @@ class Keeper:
                 self._bury(self._facts_of(deaths))
                 return "failed"
             if len(exits) == len(self._ranks):
-                self._book.note(WorkersFinished(generation=self._present.generation))
+                self._record.note(WorkersFinished(generation=self._present.generation))
                 self.status = 0
                 return "succeeded"
             self._look(ended=[one.rank for one in exits])
@@ -199,7 +204,7 @@ class Keeper:
                 f"rank {straggler.rank} needs {straggler.seconds:.3g} s a step for its own work, "
                 f"the others {straggler.others_seconds:.3g} s: they wait for it"
             )
-        slowest, tally = find_slowest(seen), self._book.tally
+        slowest, tally = find_slowest(seen), self._record.tally
         # The first new step of a start is told at once: the policy must know that it got further.
         is_further = (slowest.step or 0) > tally.best >= (tally.reached or 0)
         now = time.monotonic()
@@ -220,7 +225,7 @@ class Keeper:
 
     def _note_in_passing(self, fact: Fact) -> None:
         try:
-            self._book.note(fact)
+            self._record.note(fact)
         except JournalError as error:
             say(str(error))  # a full disk is no reason to end a training that runs
 
@@ -274,7 +279,7 @@ class Keeper:
 
     def _bury(self, facts: list[ProcessExited]) -> None:
         """Write down what happened and what follows, end all ranks, wait as judged."""
-        judgments = [self._book.note(fact) for fact in facts]
+        judgments = [self._record.note(fact) for fact in facts]
         # The first fact of a start is the one that is judged.
         self._judgment = judgments[0]
         announce(facts[0], self._judgment)

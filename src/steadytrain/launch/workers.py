@@ -5,6 +5,7 @@ can be read, replayed and tested where torch is not installed.
 """
 
 import contextlib
+import datetime
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,9 @@ View = Literal["healthy", "failed", "succeeded"]
 
 POLL_SECONDS = 0.02
 """Between two looks at the processes: far below what any restart takes."""
+
+STORE_SECONDS = 300.0
+"""For a rank to say something to the others through their store. Source: torch's default."""
 
 CRASHES = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV")
 """Signals that a process brings on itself, so that its last words are about them."""
@@ -150,6 +154,46 @@ class Keeper(Protocol):
         """End the ranks, if any run."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What a host needs for a start together with others.
+
+    Attributes:
+        store: the start's own, for torch's agent.
+        rank, world: of this host among the hosts.
+        address, port: where the ranks find the store.
+    """
+
+    store: Any
+    rank: int
+    world: int
+    address: str
+    port: int
+
+
+class Ally(Protocol):
+    """Who agrees with other hosts on a start."""
+
+    def meet(self) -> Start | None:
+        """The next start; None: this host leaves."""
+
+    def dissolve(self, why: str) -> None:
+        """A host was lost between `meet` and the start."""
+
+
+def open_store(address: str, port: int, serve: bool, seconds: float) -> Any:
+    """A store of PyTorch's, made or joined; RuntimeError if it cannot be, or is lost later."""
+    import torch.distributed as dist
+
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        address,
+        port,
+        is_master=serve,
+        wait_for_workers=False,
+        timeout=datetime.timedelta(seconds=seconds),
+    )
+
+
 def early_environment(extra: Mapping[str, str], mark: str) -> dict[str, str]:
     """What a rank and the parent that it is forked from are told alike."""
     return {
@@ -161,9 +205,12 @@ def early_environment(extra: Mapping[str, str], mark: str) -> dict[str, str]:
 
 
 def elastic_agent(
-    command: list[str], *, nproc: int, keeper: Keeper, forks: Forks
+    command: list[str], *, nproc: int, keeper: Keeper, forks: Forks, ally: Ally | None = None
 ) -> "SimpleElasticAgent":
     """PyTorch's elastic agent for one host, with `keeper` in the place of its monitoring.
+
+    Args:
+        ally: who agrees with other hosts; None: there are none.
 
     What stays PyTorch's: the ranks' environment, their start, the loop of watching and restarting.
 
@@ -171,7 +218,7 @@ def elastic_agent(
     all starts, and new ranks then read the addresses of dead ones: half of all restarts fail. See
     pytorch#135712, closed but still so in 2.13; drop `OneHost` for c10d when that is mended.
     """
-    import torch.distributed as dist
+    from torch.distributed import DistError
     from torch.distributed.elastic.agent.server.api import RunResult, WorkerSpec, WorkerState
     from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
     from torch.distributed.elastic.multiprocessing import (
@@ -182,6 +229,7 @@ def elastic_agent(
     )
     from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
     from torch.distributed.elastic.rendezvous import (
+        RendezvousGracefulExitError,
         RendezvousHandler,
         RendezvousInfo,
         RendezvousStoreInfo,
@@ -209,9 +257,7 @@ def elastic_agent(
         use_agent_store = True  # the ranks are clients: no rank's death takes the store with it
 
         def next_rendezvous(self) -> RendezvousInfo:
-            store = dist.TCPStore(  # type: ignore[attr-defined]
-                "127.0.0.1", 0, is_master=True, wait_for_workers=False
-            )
+            store = open_store("127.0.0.1", 0, True, STORE_SECONDS)
             return RendezvousInfo(store, 0, 1, RendezvousStoreInfo("127.0.0.1", store.port))
 
         def get_backend(self) -> str:
@@ -232,6 +278,15 @@ def elastic_agent(
         def shutdown(self) -> bool:
             return True
 
+    class SeveralHosts(OneHost):
+        def next_rendezvous(self) -> RendezvousInfo:
+            assert ally is not None
+            start = ally.meet()
+            if start is None:
+                raise RendezvousGracefulExitError("this host leaves")
+            place = RendezvousStoreInfo(start.address, start.port)
+            return RendezvousInfo(start.store, start.rank, start.world, place)
+
     class Streams(LogsSpecs):
         root_log_dir = ""
 
@@ -249,6 +304,19 @@ def elastic_agent(
             )
 
     class Agent(LocalElasticAgent):
+        def _rendezvous(self, worker_group: Any) -> None:
+            while True:
+                try:
+                    super()._rendezvous(worker_group)
+                    return
+                except DistError as error:
+                    if ally is None:
+                        raise
+                    ally.dissolve(str(error).splitlines()[0])
+
+        def _exit_barrier(self) -> None:
+            """`keeper` says "succeeded" once all hosts have."""
+
         def _start_workers(self, worker_group: Any) -> dict[int, Any]:
             try:
                 with handlers_that_fork():
@@ -287,7 +355,7 @@ def elastic_agent(
     spec = WorkerSpec(
         role="rank",
         local_world_size=nproc,
-        rdzv_handler=OneHost(),
+        rdzv_handler=OneHost() if ally is None else SeveralHosts(),
         entrypoint=command[0],
         args=tuple(command[1:]),
         max_restarts=1,  # what counts is `may_restart`
