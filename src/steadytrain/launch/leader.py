@@ -148,6 +148,7 @@ class Leader:
         )
         match verdict:
             case Alone():
+                say("too few hosts are heard of: this one may be cut off, and ends its ranks")
                 self.order("regroup", words="too few hosts are heard of")
             case Gone(lost):
                 self._part(heard, lost)

@@ -309,9 +309,12 @@ class Meeting:
         if least_at is None:
             return False
         key = f"{path}/expected"
-        expected = int(self._store.get(key)) if self._store.check([key]) else self._hosts.most
-        is_called = time.monotonic() - least_at >= self._hosts.last_call_seconds
-        return is_called or number >= min(expected, self._hosts.most)
+        waited = time.monotonic() - least_at
+        if not self._store.check([key]):
+            return number >= self._hosts.most or waited >= self._hosts.last_call_seconds
+        # Those that are expected were alive a moment ago: they only have to end their ranks.
+        expected = min(int(self._store.get(key)), self._hosts.most)
+        return number >= expected or waited >= self._hosts.silent_seconds
 
     def _is_better_elsewhere(self) -> bool:
         """Too few are here: does the run go on, or do others wait, at another endpoint?"""

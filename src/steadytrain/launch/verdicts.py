@@ -95,8 +95,11 @@ def conclude(
     near = sum(one.age <= CAUTION * silent_seconds for one in heard)
     if near < least and near < len(heard) and not going:
         return Alone()
-    if lost or going:
-        return Gone(tuple(sorted({*lost, *going})))
+    if lost:  # of hosts that went together, one is a moment later past the limit
+        far = (at for at, one in enumerate(heard) if one.age > CAUTION * silent_seconds)
+        return Gone(tuple(sorted({*far, *going})))
+    if going:
+        return Gone(going)
     reports = [one.report for one in heard]
     if all(one.has_finished for one in reports):
         return Finished()

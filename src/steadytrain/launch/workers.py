@@ -218,6 +218,8 @@ def elastic_agent(
     all starts, and new ranks then read the addresses of dead ones: half of all restarts fail. See
     pytorch#135712, closed but still so in 2.13; drop `OneHost` for c10d when that is mended.
     """
+    if ally is not None:
+        _quiet_store()
     from torch.distributed import DistError
     from torch.distributed.elastic.agent.server.api import RunResult, WorkerSpec, WorkerState
     from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
@@ -362,6 +364,16 @@ def elastic_agent(
         monitor_interval=POLL_SECONDS,
     )
     return Agent(spec, logs_specs=Streams())
+
+
+def _quiet_store() -> None:
+    """Import torch so that a store that is lost prints no stack of C++: `ally` says it in words."""
+    before = os.environ.get("TORCH_CPP_LOG_LEVEL")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    import torch.distributed  # noqa: F401
+
+    if before is None:
+        del os.environ["TORCH_CPP_LOG_LEVEL"]  # not for the ranks
 
 
 def _signal_name(signum: int) -> str:
