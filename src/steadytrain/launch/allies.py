@@ -19,6 +19,7 @@ from steadytrain.events import ProcessExited
 from steadytrain.launch.book import Book
 from steadytrain.launch.ears import PREEMPTIONS
 from steadytrain.launch.forks import Forks
+from steadytrain.launch.homes import is_shared, show_home
 from steadytrain.launch.hosts import Hosts
 from steadytrain.launch.keeper import WATCH_SECONDS, Keeper
 from steadytrain.launch.leader import Leader
@@ -30,13 +31,10 @@ from steadytrain.launch.silence import Silence
 from steadytrain.launch.stacks import take_stands
 from steadytrain.launch.verdicts import CAUTION
 from steadytrain.launch.workers import POLL_SECONDS, Start, View
-from steadytrain.progress import FOLDER, HOST, ask_to_leave
+from steadytrain.progress import HOST, ask_to_leave
 
 LINGER_SECONDS = 3.0
 """How long a host that leaves waits for the others to have read why."""
-
-SHARED_SECONDS = 10.0
-"""For a file that another host made to be seen here: a network file system caches folders."""
 
 
 class Allies(Keeper):
@@ -95,6 +93,7 @@ class Allies(Keeper):
         self._exits: dict[int, ProcessExited] = {}
         self._leave_step: int | None = None
         self._asked_at: float | None = None
+        self._is_out = False
 
     @property
     def _ally(self) -> Line:
@@ -122,8 +121,6 @@ class Allies(Keeper):
                 return None
         self._say_goodbye()
         return None
-
-    _is_out = False
 
     def dissolve(self, why: str) -> None:
         """The others cannot be reached: end the ranks here before anybody goes on without them."""
@@ -226,12 +223,8 @@ class Allies(Keeper):
         leader.wait_seconds = 0.0
         self._server = self._open_store("localhost", 0, True, self._hosts.silent_seconds)
         me = self._round.members[0]
-        folder = self._home / FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("met.*"):
-            old.unlink(missing_ok=True)
         found = leader.call(self._start, me.address, self._server.port)
-        (folder / f"met.{found.token}").write_bytes(b"")
+        show_home(self._home, found.token)
         return found
 
     def _hear(self) -> Appointment | None:
@@ -254,17 +247,14 @@ class Allies(Keeper):
         return None
 
     def _insist_on_one_home(self, found: Appointment) -> None:
-        path = self._home / FOLDER / f"met.{found.token}"
-        end = time.monotonic() + SHARED_SECONDS
-        while not path.exists() and self._ally.word.appointment == found:
-            if time.monotonic() > end:
-                assert self._round is not None
-                raise SettingError(
-                    f"{self._home} on this host is not the same folder as on "
-                    f"{self._round.members[0].name}, so checkpoints of one would be missing on the "
-                    "other. Write --home with a folder on a file system that all hosts share."
-                )
-            time.sleep(POLL_SECONDS)
+        assert self._round is not None
+        # Another word meanwhile: that start is over already, and its file removed.
+        if not is_shared(self._home, found.token) and self._ally.word.appointment == found:
+            raise SettingError(
+                f"{self._home} on this host is not the same folder as on "
+                f"{self._round.members[0].name}, so checkpoints of one would be missing on the "
+                "other. Write --home with a folder on a file system that all hosts share."
+            )
 
     def _take_generation(self) -> int:
         assert self._appointment is not None
