@@ -70,11 +70,11 @@ class Network:
         """Put it back."""
         self._in_switch("link", "set", f"{self._mark}v{at}", "up")
 
-    def slow(self, at, *, milliseconds):
-        """Every packet of this host takes so much longer."""
+    def slow(self, at, *, kbit):
+        """This host sends no more than so many kbit a second."""
         subprocess.run(
-            ["tc", "-n", self._name(at), "qdisc", "replace", "dev", "eth0", "root", "netem",
-             "delay", f"{milliseconds}ms"],
+            ["tc", "-n", self._name(at), "qdisc", "replace", "dev", "eth0", "root", "tbf",
+             "rate", f"{kbit}kbit", "burst", "16kb", "latency", "400ms"],
             check=True, capture_output=True,
         )  # fmt: skip
 

@@ -239,13 +239,18 @@ class TestInNamespaces:
             assert [host.wait(500.0) for host in run.hosts] == [0, 0, 0]
             run.insist_on_every_sequence_once()
 
-    def test_a_slow_host_is_waited_for_and_nobody_is_killed(self, tmp_path):
+    def test_a_host_that_comes_back_slow_is_waited_for_and_nobody_is_killed(self, tmp_path):
         with (
             Network(2) as network,
-            Run(tmp_path, number=2, nnodes="2", harm="pace", steps=25, network=network) as run,
+            Run(tmp_path, number=2, nnodes="1:2", harm="pace", steps=150, network=network) as run,
         ):
             run.wait_for_step(5)
-            network.slow(1, milliseconds=100)
+            network.cut(1)
+            run.hosts[0].wait_for("1 hosts go on together")
+            network.slow(1, kbit=4000)
+            network.mend(1)
             assert [host.wait(500.0) for host in run.hosts] == [0, 0]
-            assert run.of(ProcessExited) + run.of(HostGone) == []
-            assert len(run.of(WorkersStarted)) == 1
+            worlds = [len(one.pids) for one in run.of(WorkersStarted)]
+            assert worlds == [2, 1, 2]
+            assert all(one.signal is None and not one.hung for one in run.of(ProcessExited))
+            run.insist_on_every_sequence_once()

@@ -5,7 +5,6 @@ A host that hears nothing of the others ends its own ranks before they may go on
 then looks for them.
 """
 
-import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -71,9 +70,7 @@ class Allies(Keeper):
             forks=forks,
         )
         self._host = hosts.name
-        self._hosts = hosts
-        self._open_book = open_book
-        self._open_store = open_store
+        self._hosts, self._open_book, self._open_store = hosts, open_book, open_store
         self._meeting = Meeting(
             hosts,
             token=token,
@@ -154,7 +151,7 @@ class Allies(Keeper):
                 say("the run ended while this host waited to be let in")
                 self.status = status
             case None if self.ears.heard:
-                self.status = self._status_of_signal()
+                self.status = self.ears.status()
             case None:
                 self.status = REQUEUE
                 say(
@@ -355,7 +352,7 @@ class Allies(Keeper):
             self._linger()
             self._leave_round()
         else:
-            self.status = order.status if order.what == "end" else self._status_of_signal()
+            self.status = order.status if order.what == "end" else self.ears.status()
             self._linger()
             if self.status == 0:
                 return "succeeded"
@@ -390,7 +387,7 @@ class Allies(Keeper):
     def _say_goodbye(self) -> None:
         """Leave at once; the others need not wait to find out."""
         self._kill()
-        self.status = self._status_of_signal()
+        self.status = self.ears.status()
         self._may_restart = False
         if self._line is None:
             return
@@ -401,7 +398,3 @@ class Allies(Keeper):
             self._linger()
         else:
             time.sleep(0.2)
-
-    def _status_of_signal(self) -> int:
-        signum = self.ears.heard[0] if self.ears.heard else signal.SIGTERM
-        return REQUEUE if signum in PREEMPTIONS else 128 + signum

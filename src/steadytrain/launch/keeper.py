@@ -166,8 +166,7 @@ class Keeper:
     def may_restart(self) -> bool:
         """After "failed": shall all ranks be started again, now?"""
         if self.ears.heard:
-            signum = self.ears.heard[0]
-            self.status = REQUEUE if signum in PREEMPTIONS else 128 + signum
+            self.status = self.ears.status()
             return False
         return isinstance(self._judgment, Restart)
 
