@@ -78,6 +78,13 @@ class Network:
             check=True, capture_output=True,
         )  # fmt: skip
 
+    def pids(self, at):
+        """Every process of this host."""
+        found = subprocess.run(
+            ["ip", "netns", "pids", self._name(at)], capture_output=True, text=True, check=False
+        )
+        return [int(pid) for pid in found.stdout.split()]
+
     def _name(self, at):
         return f"{self._mark}h{at}"
 
