@@ -7,7 +7,6 @@ then looks for them.
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +16,6 @@ from steadytrain.errors import SettingError
 from steadytrain.events import ProcessExited
 from steadytrain.launch.book import Book
 from steadytrain.launch.ears import PREEMPTIONS
-from steadytrain.launch.forks import Forks
 from steadytrain.launch.homes import is_shared, show_home
 from steadytrain.launch.hosts import Hosts
 from steadytrain.launch.keeper import WATCH_SECONDS, Keeper
@@ -26,7 +24,6 @@ from steadytrain.launch.letters import Appointment, Order, Report
 from steadytrain.launch.line import Line
 from steadytrain.launch.meeting import Ended, Meeting, OpenStore, Patient, Round
 from steadytrain.launch.output import say
-from steadytrain.launch.silence import Silence
 from steadytrain.launch.stacks import take_stands
 from steadytrain.launch.verdicts import CAUTION
 from steadytrain.launch.workers import POLL_SECONDS, Start, View
@@ -43,6 +40,7 @@ class Allies(Keeper):
         open_book: the run's journal, while this host leads; one life of its writer each time.
         open_store: makes or joins a store.
         token: of this supervisor.
+        settings: those of a `Keeper`.
     """
 
     def __init__(
@@ -53,22 +51,10 @@ class Allies(Keeper):
         token: str,
         open_book: Callable[[], Book],
         open_store: OpenStore,
-        home: Path,
-        silence: Silence,
-        grace_seconds: float,
         env: Mapping[str, str],
-        mark: str,
-        forks: Forks,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            None,
-            home=home,
-            silence=silence,
-            grace_seconds=grace_seconds,
-            env={**env, HOST: hosts.name},
-            mark=mark,
-            forks=forks,
-        )
+        super().__init__(None, env={**env, HOST: hosts.name}, **settings)
         self._host = hosts.name
         self._hosts, self._open_book, self._open_store = hosts, open_book, open_store
         self._meeting = Meeting(
@@ -212,8 +198,12 @@ class Allies(Keeper):
             why = leader.missing()
             if self.ears.heard:
                 return None
+            if self._ally.why_broken is not None:
+                self.dissolve(self._ally.why_broken)
+                return None
             if why is not None:
-                self.dissolve(why)
+                leader.order("regroup", words=why)
+                self._follow()
                 return None
             time.sleep(POLL_SECONDS)
         self._wait(leader.wait_seconds)
@@ -233,7 +223,8 @@ class Allies(Keeper):
                 self._report = Report(ready=self._start, obeyed=self._start - 1)
                 self._ally.tell(self._report)
             if word.start == self._start and word.order is not None:
-                self._is_out = self._obey(word.order) == "failed" and not self._may_restart
+                self._obey(word.order)
+                self._is_out = not self._may_restart
                 return None
             if word.start == self._start and word.appointment is not None:
                 return word.appointment
@@ -247,6 +238,7 @@ class Allies(Keeper):
         assert self._round is not None
         # Another word meanwhile: that start is over already, and its file removed.
         if not is_shared(self._home, found.token) and self._ally.word.appointment == found:
+            self._say_goodbye()
             raise SettingError(
                 f"{self._home} on this host is not the same folder as on "
                 f"{self._round.members[0].name}, so checkpoints of one would be missing on the "

@@ -75,7 +75,7 @@ class Leader:
 
     def _begin(self, start: int) -> None:
         self._start = start
-        self._is_noted = False
+        self._is_noted = self._is_asking = False
         self._death_at: float | None = None
         self._leave_by: float | None = None
         self._made: tuple[float, int] | None = None
@@ -142,10 +142,11 @@ class Leader:
             # With one endpoint, who has it is never the part that was cut off.
             least=self._hosts.least if len(self._hosts.endpoints) > 1 else 1,
             silent_seconds=self._hosts.silent_seconds,
-            asks=word.asks,
+            asks=word.asks if self._is_asking else 0,
             death_seconds=0.0 if self._death_at is None else now - self._death_at,
             is_leaving=word.leave_step is not None,
         )
+        self._is_asking &= isinstance(verdict, Ask | Hung)  # else what was answered is old
         match verdict:
             case Alone():
                 say("too few hosts are heard of: this one may be cut off, and ends its ranks")
@@ -154,8 +155,9 @@ class Leader:
                 self._part(heard, lost)
             case Died(exits):
                 self._settle(exits)
-            case Ask() if word.asks == 0:
-                self._line.speak(msgspec.structs.replace(word, asks=1))
+            case Ask() if not self._is_asking:
+                self._is_asking = True
+                self._line.speak(msgspec.structs.replace(word, asks=word.asks + 1))
             case Hung(rank, place):
                 self._settle([self._fact_of(rank, place, heard)])
             case Finished():
@@ -177,8 +179,9 @@ class Leader:
         self._line.speak(msgspec.structs.replace(self._line.word, order=order))
 
     def is_obeyed(self, start: int) -> bool:
-        """Whether every other host has read the order."""
-        return all(one.report.obeyed >= start for one in self._line.heard()[1:])
+        """Whether every other host that is heard of has read the order."""
+        near = CAUTION * self._hosts.silent_seconds
+        return all(one.report.obeyed >= start or one.age > near for one in self._line.heard()[1:])
 
     def release(self) -> None:
         """Tell who keeps the store that nobody needs it any more."""
@@ -253,6 +256,11 @@ class Leader:
         """Go on with the hosts that stay, and with those that wait."""
         reports = [one.report for one in heard]
         leaving = [at for at, one in enumerate(reports) if one.is_going or one.wants_out]
+        stay = len(self._members) - len({*lost, *leaving}) + len(self._line.waiting())
+        if leaving and not lost and stay < self._hosts.least:
+            names = ", ".join(self._members[at].name for at in leaving)
+            self.order("end", status=REQUEUE, words=f"{names} leaves, and {stay} hosts are too few")
+            return
         step = max((rank.step or 0 for one in reports for rank in one.seen), default=0)
         judgment: Judgment | None = None
         ranks = _ranks_of_members([one.nproc for one in self._members])
@@ -272,11 +280,7 @@ class Leader:
         if isinstance(judgment, GiveUp):
             self._give_up(judgment)
             return
-        stay = len(self._members) - len({*lost, *leaving}) + len(self._line.waiting())
         words = judgment.cause if isinstance(judgment, Restart) else ""
-        if leaving and not lost and stay < self._hosts.least:
-            self.order("end", status=REQUEUE, words=f"{words}; {stay} hosts are too few")
-            return
         if words:
             say(f"{words}; the others go on")
         self._meeting.end_round(stay)
