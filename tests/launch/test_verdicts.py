@@ -53,8 +53,10 @@ def test_a_killed_rank_is_named_at_once_and_its_victim_after_it():
 def test_a_victim_waits_for_the_host_that_has_not_said_why():
     reports = Report(exits=(VICTIM,)), Report()
     assert _conclude(*reports, death_seconds=0.5) is None
-    assert _conclude(*reports, death_seconds=4.0, ages=[0.0, 4.1]) is None
-    assert _conclude(*reports, death_seconds=10.0, ages=[0.0, 10.1]) == Gone((1,))
+    assert _conclude(*reports, death_seconds=2.5, ages=[0.0, 2.6]) is None
+    # A connection was closed and its host says nothing: that host is dead, not cut off.
+    assert _conclude(*reports, death_seconds=3.1, ages=[0.0, 3.2]) == Gone((1,))
+    assert _conclude(Report(), Report(), ages=[0.0, 9.9]) is None
 
 
 def test_victims_alone_are_believed_once_every_host_has_told_of_later():

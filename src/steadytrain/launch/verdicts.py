@@ -20,6 +20,11 @@ NEWS_SECONDS = 0.5
 """A report so much younger than a death would tell of the one that caused it."""
 
 
+QUIET_SECONDS = 3.0
+"""Six beats. A host that said nothing for so long, while the ranks of others found their connection
+to a peer closed, is dead: a cable that was pulled closes none. Source: guess."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heard:
     """The newest report of a host, and how long ago it came. [seconds]"""
@@ -116,7 +121,10 @@ def _judge_exits(
 ) -> Verdict:
     if not all(map(is_victim, exits)):
         return Died(tuple(sorted(exits, key=is_victim)))
-    # A peer was lost, and no host has told of its end: perhaps it went with its host.
+    quiet = [at for at, one in enumerate(heard) if one.age > QUIET_SECONDS]
+    if quiet and death_seconds > QUIET_SECONDS:
+        return Gone(tuple(quiet))
+    # A peer was lost, and no host has told of its end yet.
     are_new = all(one.age < death_seconds - NEWS_SECONDS for one in heard)
     return Died(tuple(exits)) if death_seconds > VICTIM_SECONDS and are_new else None
 
