@@ -155,8 +155,11 @@ class RestartPolicy:
 
     def _judge_host(self, tally: Tally, gone: HostGone) -> tuple[Tally, tuple[Judgment, ...]]:
         """The others go on without it. A host that goes again and again is nobody's fault here."""
-        how = "left" if gone.why == "left" else f"was silent for {gone.silent_seconds or 0.0:.1f} s"
-        cause = f"host {gone.host} {how}"
+        cause = (
+            f"host {gone.host} left"
+            if gone.why == "left"
+            else f"host {gone.host} was silent for {gone.silent_seconds or 0.0:.1f} s"
+        )
         if tally.num_stalled + tally.num_unknown >= self.max_stalled:
             why = (
                 f"{tally.num_stalled + tally.num_unknown} restarts in a row came no further than "
