@@ -202,6 +202,10 @@ EVERY_KIND: tuple[ev.Event, ...] = (
     ),
     ev.WorkersFinished(generation=1),
     ev.Heartbeat(generation=0, rank=0, step=4, phase="forward", silent_seconds=0.1),
+    ev.HostGone(
+        generation=1, host="node1", ranks=(2, 3), why="silent", silent_seconds=10.1, step=7
+    ),
+    ev.HostsWaiting(generation=1, hosts=("node1",), step=9),
     ev.Straggler(generation=0, rank=1, first=10, step=30, seconds=0.3, others_seconds=0.1),
     ev.Advice(topic="domains", text="t"),
     ev.Alarm(

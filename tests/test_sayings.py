@@ -267,6 +267,7 @@ NAMES = {
     "defect", "incident", "pattern", "remedy", "source", "verdict", "path", "digest", "differs_in",
     "phase", "run", "model", "panel", "layers", "order", "can", "checkpoint", "replaces", "tokenizer",
     "origin", "rng", "home", "who", "words", "checked", "thread", "threads", "channel", "reference",
+    "host", "hosts",
 }  # fmt: skip
 QUOTED = {
     events.AlertSent: ("notes", "title", "text", "why"),  # as it was sent

@@ -49,6 +49,9 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 
 FOLDER = "progress"
 
+HOST = "STEADYTRAIN_HOST"
+"""Environment of a rank: the name of its host, where a run has several."""
+
 OWN = ("data", "forward")
 """Phases in which a rank of a data-parallel run does its own work. In the others it may wait for
 its peers, so their length says nothing about itself."""
@@ -113,7 +116,7 @@ class Beacon:
         self._beats = 0
         self._clock = self._own_seconds = 0.0
         self.phase: Phase = "starting"
-        self._leave = _map_old(leave_path(home))
+        self._leave = _map_old(leave_path(home, os.environ.get(HOST, "")))
         path = board_path(home, rank)
         fresh = path.with_suffix(f".{self._pid}")
         try:
@@ -178,23 +181,25 @@ def beat(phase: Phase, step: int | None = None) -> None:
         _current.beat(phase, step)
 
 
-def prepare_to_ask(home: Path) -> None:
-    """Before ranks start: nobody is asked to leave."""
-    path = leave_path(home)
+def prepare_to_ask(home: Path, host: str = "") -> None:
+    """Before a host's ranks start: nobody is asked to leave."""
+    path = leave_path(home, host)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.write_bytes(bytes(_LEAVE.size))
     os.replace(fresh, path)
 
 
-def ask_to_leave(home: Path, step: int) -> None:
-    """Ask all ranks to save and leave after this step; no rank may be as far as that yet."""
-    with open(leave_path(home), "r+b") as file:
+def ask_to_leave(home: Path, step: int, host: str = "") -> None:
+    """Ask a host's ranks to save and leave after this step; none may be as far as that yet."""
+    with open(leave_path(home, host), "r+b") as file:
         file.write(_LEAVE.pack(step, step ^ (2**64 - 1)))
 
 
-def leave_path(home: Path) -> Path:
-    return Path(home) / FOLDER / "leave.board"
+def leave_path(home: Path, host: str = "") -> Path:
+    """Of one host: what is mapped is shared by the processes of a host, not over a network."""
+    name = f"leave.{host}.board" if host else "leave.board"
+    return Path(home) / FOLDER / name
 
 
 def board_path(home: Path, rank: int) -> Path:

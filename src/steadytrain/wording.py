@@ -15,6 +15,8 @@ from steadytrain.events import (
     Event,
     GiveUp,
     Heartbeat,
+    HostGone,
+    HostsWaiting,
     Incident,
     JudgeState,
     JudgingEnded,
@@ -169,6 +171,15 @@ def _english(event: Event) -> str | None:
             )
         case WorkersFinished():
             return "every rank has ended well"
+        case HostGone(why="left"):
+            return f"host {event.host} has left, and with it ranks {_numbers(event.ranks)}"
+        case HostGone():
+            return (
+                f"host {event.host} has been silent for {event.silent_seconds or 0.0:.0f} s and "
+                f"counts as lost, and with it ranks {_numbers(event.ranks)}"
+            )
+        case HostsWaiting():
+            return f"{', '.join(event.hosts)} came back or anew, and can be let in"
         case Restart():
             return f"starting again: {event.why}"
         case GiveUp():
@@ -272,6 +283,15 @@ def _chinese(event: Event) -> str | None:
             )
         case WorkersFinished():
             return "所有 rank 均已正常结束"
+        case HostGone(why="left"):
+            return f"主机 {event.host} 离开，其上的 rank {_numbers(event.ranks)} 随之退出"
+        case HostGone():
+            return (
+                f"主机 {event.host} 已有 {event.silent_seconds or 0.0:.0f} 秒没有音讯，视为失联，"
+                f"其上的 rank 为 {_numbers(event.ranks)}"
+            )
+        case HostsWaiting():
+            return f"主机 {'、'.join(event.hosts)} 已就绪，可以加入"
         case Restart():
             return f"重新启动：{event.why}"
         case GiveUp():
@@ -287,6 +307,10 @@ def _chinese(event: Event) -> str | None:
 def _gap(words: str) -> str:
     """A Latin name with the gaps that it needs between Chinese characters."""
     return f" {words} " if words.isascii() else words
+
+
+def _numbers(ranks: tuple[int, ...]) -> str:
+    return ", ".join(map(str, ranks)) if ranks else "-"
 
 
 def _said(word: PersonSaid) -> str:

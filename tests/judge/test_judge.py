@@ -355,6 +355,18 @@ def test_a_remedy_on_its_way_is_not_forgotten_where_a_restart_repeats_steps_othe
     assert (outcome.remedy, outcome.result) == (remedy.id, "cured")
 
 
+def test_a_step_repeated_by_another_number_of_ranks_may_differ_in_the_last_bits(court):
+    seen = {one.step: one.loss for one in court.state.recent}
+    court.tell(AttemptBegan(attempt=2, step=117, draw=3744, cause="restart", world=2))
+    near = msgspec.structs.replace(record(118, (1.0,) * 3, attempt=2), loss=seen[118] * (1 + 1e-6))
+    assert court.tell(near) == ()
+    far = msgspec.structs.replace(record(119, (1.0,) * 3, attempt=2), loss=seen[119] * 1.05)
+    assert court.tell(far)[0].topic == "not reproducible"
+    court.tell(AttemptBegan(attempt=3, step=117, draw=3744, cause="restart", world=2))
+    again = msgspec.structs.replace(near, attempt=3, loss=near.loss * (1 + 1e-6))
+    assert court.tell(again)[0].topic == "not reproducible"
+
+
 def test_limits_hold_back_what_is_far_beyond_the_band_and_no_more(court):
     limits = court.judge.limits(court.state)
     level = court.state.windows["loss"].blocks[-1].level

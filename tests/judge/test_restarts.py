@@ -3,7 +3,15 @@
 import pytest
 
 from steadytrain.deaths import SORTS, is_victim, name_sort
-from steadytrain.events import GiveUp, Heartbeat, ProcessExited, Restart, WorkersStarted
+from steadytrain.events import (
+    GiveUp,
+    Heartbeat,
+    HostGone,
+    HostsWaiting,
+    ProcessExited,
+    Restart,
+    WorkersStarted,
+)
 from steadytrain.judge.restarts import RestartPolicy
 
 
@@ -154,3 +162,48 @@ def test_hardware_that_was_named_twice_is_left_to_another_host():
 def test_a_script_may_say_itself_what_is_to_be_done():
     assert Story().dies(code=75, step=3).requeue
     assert not Story().dies(code=93, step=3).requeue
+
+
+def _lost(generation, step):
+    return HostGone(
+        generation=generation, host="node1", ranks=(1,), why="silent", silent_seconds=10.2,
+        step=step,
+    )  # fmt: skip
+
+
+def test_a_lost_host_is_gone_on_without_and_progress_makes_that_free():
+    policy, tally = RestartPolicy(), RestartPolicy().init()
+    for generation in range(8):
+        tally, _ = policy.update(tally, WorkersStarted(generation=generation, pids=(7, 8)))
+        tally, (judgment,) = policy.update(tally, _lost(generation, 10 * generation + 5))
+        assert isinstance(judgment, Restart)
+        assert judgment.cause == "host node1 was silent for 10.2 s"
+        # What the other ranks died of is no news.
+        death = ProcessExited(generation=generation, rank=0, pid=7, code=1, error="Socket closed")
+        assert policy.update(tally, death)[1] == ()
+
+
+def test_hosts_that_cannot_keep_together_are_left_to_whoever_starts_jobs():
+    policy, tally = RestartPolicy(), RestartPolicy().init()
+    for generation in range(4):
+        tally, _ = policy.update(tally, WorkersStarted(generation=generation, pids=(7, 8)))
+        tally, (judgment,) = policy.update(tally, _lost(generation, 5))
+    assert isinstance(judgment, GiveUp)
+    assert judgment.requeue
+    assert "the network between them" in judgment.why
+
+
+def test_hosts_that_wait_are_let_in_and_that_costs_no_budget():
+    policy, tally = RestartPolicy(), RestartPolicy().init()
+    tally, _ = policy.update(tally, WorkersStarted(generation=0, pids=(7,)))
+    tally, (judgment,) = policy.update(
+        tally, HostsWaiting(generation=0, hosts=("node1", "node2"), step=9)
+    )
+    assert judgment == Restart(
+        generation=1,
+        cause="node1, node2 came and can be let in",
+        wait_seconds=0.0,
+        why="all ranks save and leave after the same step, so nothing is made again",
+    )
+    tally, _ = policy.update(tally, WorkersStarted(generation=1, pids=(7, 8, 9), step=11))
+    assert (tally.is_restart, tally.num_stalled, tally.best) == (True, 0, 11)

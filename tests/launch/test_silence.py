@@ -17,7 +17,7 @@ def _beat(number, step, phase, own_seconds=0.0, clock=0.0):
 def _warm(num_ranks=2, *, steps=10, phases=("data", "forward", "backward", "step", "loop")):
     """Ranks that made some quick steps together; returns what they are silent since, and a count."""
     silence = Silence(limits=LIMITS)
-    silence.begin(num_ranks)
+    silence.begin(range(num_ranks))
     number = 0
     for step in range(steps):
         for phase in phases:
@@ -82,7 +82,7 @@ def test_a_rank_that_waits_for_one_that_may_be_slow_is_not_hung():
 
 def test_a_start_that_computes_or_reads_is_not_hung_and_one_that_does_nothing_is():
     silence = Silence(limits=LIMITS)
-    silence.begin(2)
+    silence.begin(range(2))
     _stay(silence, [None, None], 100.0, active={0, 1})
     assert silence.hung() == []
     _stay(silence, [None, None], 30.0, active={0})

@@ -259,3 +259,43 @@ def test_steps_of_a_ramp_are_made_again_as_they_were(tmp_path):
     (examined,) = [one for one in journal.load(tmp_path / "r") if isinstance(one, BatchExamined)]
     assert examined.differs_at == 40
     assert examined.differs_in == "gradient norm"
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4, 6])
+def test_an_update_of_so_many_sequences_is_the_same_whatever_the_number_of_ranks(world):
+    feeds = [feed(sequences=12, batch_size=4, rank=rank, world=world) for rank in range(world)]
+    for step in (1, 2):
+        draws = [one.step_draws(step) for one in feeds]
+        assert draws == [tuple(range(12 * (step - 1), 12 * step))] * world
+        used = [
+            draw for one in feeds for batch in one.micro_batches(draws[0]) for draw in batch.draws
+        ]
+        assert sorted(used) == list(draws[0])
+        number = feeds[0].accumulate(step)
+        assert [len(one.share(draws[0])) for one in feeds] == [number * feeds[0].batch_size] * world
+        assert feeds[0].batch_size <= 4
+    assert feeds[0].ramp == ((0, 12),)
+
+
+def test_a_ramp_of_sequences_keeps_one_size_of_micro_batch():
+    grown = feed(sequences=((0, 12), (5, 24)), batch_size=8, rank=0, world=2)
+    assert grown.batch_size == 6
+    assert (grown.accumulate(5), grown.accumulate(6)) == (1, 2)
+    assert grown.ramp == ((0, 12), (5, 24))
+
+
+def test_sequences_that_cannot_be_shared_evenly_are_refused_with_what_to_write():
+    with pytest.raises(FeedError, match="Write a multiple of 5"):
+        feed(sequences=12, world=5)
+    with pytest.raises(SettingError, match="Leave accumulate out"):
+        feed(sequences=12, accumulate=2)
+
+
+def test_a_home_with_updates_of_another_size_is_told_how_to_keep_the_size(tmp_path):
+    rig.train(tmp_path / "run", steps=2)
+    model, optimizer, _ = rig.session(tmp_path / "unused", steps=4)
+    with (
+        pytest.raises(CheckpointError, match=r"write Feed\(order, sequences=...\)"),
+        Session(model, optimizer, feed(batch_size=6), home=tmp_path / "run", steps=4),
+    ):
+        pass

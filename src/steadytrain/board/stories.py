@@ -10,6 +10,7 @@ from steadytrain.events import (
     CheckpointRefused,
     Event,
     GiveUp,
+    HostGone,
     Incident,
     JudgingEnded,
     Outcome,
@@ -68,6 +69,8 @@ def tone(event: Event) -> str:
         case Incident(change="closed", reason="cured"):
             return "good"
         case Outcome() | GiveUp() | JudgingEnded() | ProcessExited() | CheckpointRefused():
+            return "bad"
+        case HostGone(why="silent"):
             return "bad"
         case Incident(change="closed"):
             return "plain"

@@ -57,6 +57,16 @@ DEATHS = {
         "训练已重启 {count} 次，次数已用完：机器或脚本离不开人。{mend}",
     "Read logs/rank{rank:n}.{life:n}.log, mend the cause, then start the run again: it goes on from its last checkpoint.":
         "请查看 logs/rank{rank}.{life}.log，排除原因后重新启动：训练会从最后一个检查点继续。",
+    # hosts
+    "host {host:i} left": "主机 {host} 离开",
+    "host {host:i} was silent for {seconds:n} s": "主机 {host} 已有 {seconds} 秒没有音讯",
+    "ranks {ranks:t} went with it; the hosts that are left begin as soon as they are enough":
+        "其上的 rank（{ranks}）一并退出；其余主机数量足够后随即继续",
+    "{names:t} came and can be let in": "新到的主机可以加入：{names}",
+    "all ranks save and leave after the same step, so nothing is made again":
+        "所有 rank 在同一步之后保存并退出，不会重做任何一步",
+    "{count:n} restarts in a row came no further than step {step:n}, so these hosts cannot keep together. Look at the network between them, then start the run again: it goes on from its last checkpoint.":
+        "连续 {count} 次重启都没有越过第 {step} 步，说明这些主机无法保持在一起。请检查它们之间的网络，再重新启动：训练会从最后一个检查点继续。",
     # ages of checkpoints
     "A checkpoint is durable again, after step {step:n}.": "第 {step} 步之后，检查点又能可靠落盘。",
     "{what:s} at step {step:n}, as a rule one comes every {every:n}. A lost machine would lose them. {why:s}":

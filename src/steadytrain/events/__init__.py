@@ -40,6 +40,8 @@ from steadytrain.events.judgments import (
 from steadytrain.events.kinds import Deed, Event, Fact, Judgment
 from steadytrain.events.processes import (
     Heartbeat,
+    HostGone,
+    HostsWaiting,
     ProcessExited,
     Straggler,
     WorkersFinished,
@@ -87,6 +89,8 @@ __all__ = [
     "Fact",
     "GiveUp",
     "Heartbeat",
+    "HostGone",
+    "HostsWaiting",
     "Incident",
     "JudgeState",
     "JudgingEnded",
@@ -145,6 +149,8 @@ KINDS: tuple[type[Event], ...] = (
     WorkersFinished,
     Heartbeat,
     Straggler,
+    HostGone,
+    HostsWaiting,
     Advice,
     Alarm,
     Incident,

@@ -1,14 +1,21 @@
 """Facts of the processes around a run, as the supervisor sees them."""
 
+from typing import Literal
+
 from steadytrain.events.kinds import Fact
 
 
 class WorkersStarted(Fact, frozen=True):
-    """The supervisor started all ranks. `generation` counts starts from 0."""
+    """The supervisor started all ranks. `generation` counts starts from 0.
+
+    Attributes:
+        hosts: on which host each rank runs, where there are several.
+    """
 
     generation: int
     pids: tuple[int, ...]
     step: int | None = None
+    hosts: tuple[str, ...] = ()
 
 
 class ProcessExited(Fact, frozen=True):
@@ -63,3 +70,27 @@ class Straggler(Fact, frozen=True):
     step: int
     seconds: float
     others_seconds: float
+
+
+class HostGone(Fact, frozen=True):
+    """A host takes no part any more, and its ranks do not either.
+
+    Attributes:
+        ranks: those that ran on it.
+        why: "silent": it died or was cut off; "left": it was asked to leave, or could not go on.
+    """
+
+    generation: int
+    host: str
+    ranks: tuple[int, ...]
+    why: Literal["silent", "left"]
+    silent_seconds: float | None = None
+    step: int | None = None
+
+
+class HostsWaiting(Fact, frozen=True):
+    """Hosts have come while the run goes on, and there is room for them."""
+
+    generation: int
+    hosts: tuple[str, ...]
+    step: int | None = None

@@ -37,7 +37,11 @@ class RunBegan(Fact, frozen=True):
 
 
 class AttemptBegan(Fact, frozen=True):
-    """A life of the run began; the first step it will make is `step + 1`, from `draw` on."""
+    """A life of the run began; the first step it will make is `step + 1`, from `draw` on.
+
+    Attributes:
+        world: ranks, where there are not as many as the run began with.
+    """
 
     attempt: int
     step: int
@@ -45,6 +49,7 @@ class AttemptBegan(Fact, frozen=True):
     cause: Literal["start", "restart", "rollback"]
     remedy: str | None = None
     checkpoint: str | None = None
+    world: int | None = None
 
 
 class RunEnded(Fact, frozen=True):

@@ -13,6 +13,8 @@ from steadytrain.events import (
     Event,
     GiveUp,
     Heartbeat,
+    HostGone,
+    HostsWaiting,
     Judgment,
     ProcessExited,
     Restart,
@@ -123,6 +125,10 @@ class RestartPolicy:
                 return msgspec.structs.replace(tally, has_lived=has_lived), ()
             case ProcessExited() if event.generation == tally.generation and not tally.is_judged:
                 return self._judge(_count(_reach(tally, event.step), event), event)
+            case HostGone() if event.generation == tally.generation and not tally.is_judged:
+                return self._judge_host(_count_start(_reach(tally, event.step)), event)
+            case HostsWaiting() if event.generation == tally.generation and not tally.is_judged:
+                return _let_in(_reach(tally, event.step), event)
             case _:
                 return tally, ()
 
@@ -145,10 +151,32 @@ class RestartPolicy:
             wait_seconds=self._wait_seconds(tally, sort),
             why=_why_again(tally, death, sort),
         )
-        tally = msgspec.structs.replace(
-            tally, is_judged=True, asked=restart.generation, num_restarts=tally.num_restarts + 1
+        return _ask(tally, restart)
+
+    def _judge_host(self, tally: Tally, gone: HostGone) -> tuple[Tally, tuple[Judgment, ...]]:
+        """The others go on without it. A host that goes again and again is nobody's fault here."""
+        cause = (
+            f"host {gone.host} left"
+            if gone.why == "left"
+            else f"host {gone.host} was silent for {gone.silent_seconds or 0.0:.1f} s"
         )
-        return tally, (restart,)
+        if tally.num_stalled + tally.num_unknown >= self.max_stalled:
+            why = (
+                f"{tally.num_stalled + tally.num_unknown} restarts in a row came no further than "
+                f"step {tally.best}, so these hosts cannot keep together. Look at the network "
+                "between them, then start the run again: it goes on from its last checkpoint."
+            )
+            given_up = GiveUp(generation=gone.generation, cause=cause, why=why, requeue=True)
+            return msgspec.structs.replace(tally, is_judged=True), (given_up,)
+        ranks = ", ".join(map(str, gone.ranks))
+        restart = Restart(
+            generation=gone.generation + 1,
+            cause=cause,
+            wait_seconds=0.0,
+            why=f"ranks {ranks} went with it; the hosts that are left begin as soon as they are "
+            "enough",
+        )
+        return _ask(tally, restart)
 
     def _reason_to_give_up(self, tally: Tally, death: ProcessExited, sort: Sort) -> str | None:
         mend = (
@@ -220,6 +248,24 @@ def name_cause(death: ProcessExited) -> str:
     return f"{how}: {death.error}" if death.error else how
 
 
+def _ask(tally: Tally, restart: Restart) -> tuple[Tally, tuple[Judgment, ...]]:
+    tally = msgspec.structs.replace(
+        tally, is_judged=True, asked=restart.generation, num_restarts=tally.num_restarts + 1
+    )
+    return tally, (restart,)
+
+
+def _let_in(tally: Tally, waiting: HostsWaiting) -> tuple[Tally, tuple[Judgment, ...]]:
+    names = ", ".join(waiting.hosts)
+    restart = Restart(
+        generation=waiting.generation + 1,
+        cause=f"{names} came and can be let in",
+        wait_seconds=0.0,
+        why="all ranks save and leave after the same step, so nothing is made again",
+    )
+    return _ask(tally, restart)
+
+
 def _begin(tally: Tally, event: WorkersStarted) -> Tally:
     best = max(tally.best, tally.reached or 0, event.step or 0)
     is_restart = event.generation == tally.asked
@@ -246,18 +292,23 @@ def _reach(tally: Tally, step: int | None) -> Tally:
 def _count(tally: Tally, death: ProcessExited) -> Tally:
     if name_sort(death) == "hardware":
         tally = msgspec.structs.replace(tally, num_hardware=tally.num_hardware + 1)
-    if _has_progressed(tally) or (tally.reached is None and tally.has_lived):
-        tally = msgspec.structs.replace(tally, num_stalled=0, num_unknown=0)
-    elif tally.is_restart and tally.reached is None:
-        tally = msgspec.structs.replace(tally, num_unknown=tally.num_unknown + 1)
-    elif tally.is_restart:
-        tally = msgspec.structs.replace(tally, num_stalled=tally.num_stalled + 1)
+    tally = _count_start(tally)
     words = _last_words(death)
     if words is None or (death.step is None and tally.has_lived):
         return tally
     others = tuple(one for one in tally.deaths if one[:2] != (words, death.step))
     deaths = (*others, (words, death.step, _times(tally, death) + 1))
     return msgspec.structs.replace(tally, deaths=deaths)
+
+
+def _count_start(tally: Tally) -> Tally:
+    if _has_progressed(tally) or (tally.reached is None and tally.has_lived):
+        return msgspec.structs.replace(tally, num_stalled=0, num_unknown=0)
+    if tally.is_restart and tally.reached is None:
+        return msgspec.structs.replace(tally, num_unknown=tally.num_unknown + 1)
+    if tally.is_restart:
+        return msgspec.structs.replace(tally, num_stalled=tally.num_stalled + 1)
+    return tally
 
 
 def _times(tally: Tally, death: ProcessExited) -> int:

@@ -122,6 +122,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The judge's memory.
 
     Attributes:
+        world: ranks of the present life, None: as many as the run began with.
+        repeat_rtol: relative difference of a repeated step's loss that is no news.
         begin: step of the state that the run began with: 0, or where it branched off another run.
         step: last step judged on the present trajectory. Earlier ones are repeats.
         steps: of the whole run, None if it is not known.
@@ -147,6 +149,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     can: tuple[str, ...] | None = None
     mode: Mode | None = None
     attempt: int = 0
+    world: int | None = None
+    repeat_rtol: float = 0.0
     begin: int = 0
     step: int = 0
     windows: dict[str, Window] = {}

@@ -1,15 +1,44 @@
 """The words of `steadytrain run`."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from steadytrain.launch.hosts import environment_defaults, read_hosts
 
 
 def add_arguments(run: argparse.ArgumentParser) -> None:
     """The command's options; what to start follows `--`."""
     run.add_argument("--home", type=Path, default=Path("runs/run"), help="folder of the run")
-    run.add_argument("--nproc", type=int, default=1, help="ranks on this host (1)")
+    given = environment_defaults(os.environ)
+    run.add_argument(
+        "--nproc", type=int, default=int(given["nproc"]), help="ranks on this host (1)"
+    )
+    run.add_argument(
+        "--nnodes",
+        default=given["nnodes"],
+        metavar="N|MIN:MAX",
+        help="hosts of the run, or the least and the most it goes on with (1)",
+    )
+    run.add_argument(
+        "--rdzv-endpoint",
+        default=given["rdzv_endpoint"],
+        metavar="HOST:PORT[,...]",
+        help="where the hosts meet: one of them, the same everywhere; the next takes over",
+    )
+    run.add_argument("--rdzv-id", default=given["rdzv_id"], help="tells runs at one endpoint apart")
+    run.add_argument("--rdzv-backend", default=given["rdzv_backend"], help="c10d (c10d)")
+    run.add_argument(
+        "--rdzv-conf",
+        default=given["rdzv_conf"],
+        metavar="KEY=SECONDS[,...]",
+        help="host_timeout (10), last_call_timeout (5), join_timeout (600), rejoin_timeout (120)",
+    )
+    run.add_argument(
+        "--local-addr", metavar="ADDRESS", help="of this host, as the others reach it (its name)"
+    )
     run.add_argument(
         "--hang-after",
         type=float,
@@ -40,6 +69,14 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
         "command": as_command(options.command_line),
         "home": options.home,
         "nproc": options.nproc,
+        "hosts": read_hosts(
+            nnodes=options.nnodes,
+            endpoints=options.rdzv_endpoint,
+            run_id=options.rdzv_id,
+            backend=options.rdzv_backend,
+            conf=options.rdzv_conf,
+            address=options.local_addr,
+        ),
         "floor_seconds": options.hang_after,
         "grace_seconds": options.grace,
         "preload": None if options.no_fork else options.preload,

@@ -4,6 +4,8 @@ import signal
 import threading
 from types import FrameType
 
+from steadytrain.deaths import REQUEUE
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 """What torch's agent takes over at each start, so what has to be taken back; and the signal that
 Slurm's `--signal` sends most often."""
@@ -31,6 +33,11 @@ class Ears:
         for one, before in self._before.items():
             is_ours = before is not signal.SIG_IGN and one is not signal.SIGQUIT
             _set_handler(one, self._hear if is_ours else before)
+
+    def status(self) -> int:
+        """Exit status that answers the first signal."""
+        signum = self.heard[0] if self.heard else signal.SIGTERM
+        return REQUEUE if signum in PREEMPTIONS else 128 + signum
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
         self.heard.append(signum)

@@ -2,13 +2,12 @@
 
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from steadytrain.deaths import DO_NOT_REQUEUE, REQUEUE, is_victim
 from steadytrain.errors import JournalError
 from steadytrain.events import (
-    Event,
     Fact,
     GiveUp,
     Heartbeat,
@@ -18,15 +17,14 @@ from steadytrain.events import (
     WorkersFinished,
     WorkersStarted,
 )
-from steadytrain.journal import Journal
-from steadytrain.judge.restarts import RestartPolicy
 from steadytrain.launch.activity import LOOK_SECONDS as ACTIVITY_SECONDS
 from steadytrain.launch.activity import Activity
+from steadytrain.launch.book import Book
 from steadytrain.launch.ears import PREEMPTIONS, Ears
 from steadytrain.launch.forks import Forks, Process
 from steadytrain.launch.output import say
 from steadytrain.launch.pace import Pace
-from steadytrain.launch.silence import Rank, Silence
+from steadytrain.launch.silence import Seen, Silence, find_slowest
 from steadytrain.launch.stacks import catches, find_guilty, keep_stacks, take_stands
 from steadytrain.launch.workers import POLL_SECONDS, Exit, View, Workers
 from steadytrain.progress import Beat, ask_to_leave, board_path, prepare_to_ask, read_board
@@ -55,55 +53,6 @@ MARGIN_STEPS, MARGIN_SECONDS = 2, 0.2
 of it. Ranks of a run are at most one step apart."""
 
 
-class Book:
-    """The supervisor's journal, with the policy reading along.
-
-    Attributes:
-        next_generation: of the next start; goes on where the journal ends.
-        tally: what the policy remembers.
-    """
-
-    def __init__(
-        self,
-        own: Journal,
-        past: list[Event],
-        *,
-        policy: RestartPolicy,
-        on_event: Callable[[Event], None],
-    ) -> None:
-        self._own = own
-        self._policy = policy
-        self._on_event = on_event
-        self.tally = policy.init()
-        started = [one.generation for one in past if isinstance(one, WorkersStarted)]
-        self.next_generation = max(started, default=-1) + 1
-        reached: list[Judgment] = []
-        for event in past:
-            if not isinstance(event, Judgment):
-                self.tally, judgments = policy.update(self.tally, event)
-                reached += judgments
-        # A supervisor that was killed between a fact and its judgment owes the journal the latter.
-        for judgment in reached[sum(isinstance(one, Judgment) for one in past) :]:
-            self._write(judgment)
-
-    @property
-    def step(self) -> int | None:
-        """The highest step that was ever reported; None if none was, or only 0."""
-        return max(self.tally.best, self.tally.reached or 0) or None
-
-    def note(self, fact: Fact) -> Judgment | None:
-        """Write a fact down, then what follows from it; returns the latter."""
-        self._write(fact)
-        self.tally, judgments = self._policy.update(self.tally, fact)
-        for judgment in judgments:
-            self._write(judgment)
-        return judgments[-1] if judgments else None
-
-    def _write(self, event: Event) -> None:
-        self._own.append(event)
-        self._on_event(event)
-
-
 class Keeper:
     """What the elastic agent asks while it runs.
 
@@ -114,10 +63,9 @@ class Keeper:
 
     def __init__(
         self,
-        book: Book,
+        book: Book | None,
         *,
         home: Path,
-        nproc: int,
         silence: Silence,
         grace_seconds: float,
         env: Mapping[str, str],
@@ -128,12 +76,13 @@ class Keeper:
         self.ears = Ears()
         self._book = book
         self._home = home
-        self._nproc = nproc
         self._silence = silence
         self._grace_seconds = grace_seconds
         self._env = env
         self._mark = mark
         self._forks = forks
+        self._host = ""
+        self._ranks: tuple[int, ...] = ()
         self._workers: Workers | None = None
         self._judgment: Judgment | None = None
         self._pace = Pace()
@@ -142,36 +91,49 @@ class Keeper:
         self._looked_at = self._told_at = self._felt_at = 0.0
 
     @property
+    def _record(self) -> Book:
+        assert self._book is not None
+        return self._book
+
+    @property
     def _present(self) -> Workers:
         assert self._workers is not None
         return self._workers
 
-    def prepare(self) -> Workers:
-        """Make ready for a start that comes now."""
-        for rank in range(self._nproc):
+    def prepare(self, ranks: Sequence[int], world: int) -> Workers:
+        """Make ready for a start of these ranks that comes now; there are `world` in all."""
+        for rank in ranks:
             board_path(self._home, rank).unlink(missing_ok=True)
-        prepare_to_ask(self._home)
+        prepare_to_ask(self._home, self._host)
+        self._ranks = tuple(ranks)
         self._workers = Workers(
-            self._book.next_generation,
-            nproc=self._nproc,
+            self._take_generation(),
+            ranks=ranks,
+            world=world,
             home=self._home,
             mark=self._mark,
             env=self._env,
             forks=self._forks,
         )
-        self._book.next_generation += 1
         return self._workers
+
+    def _take_generation(self) -> int:
+        self._record.next_generation += 1
+        return self._record.next_generation - 1
 
     def begin(self, processes: dict[int, Process]) -> None:
         """The ranks run; none do if a signal came meanwhile."""
         self.ears.listen()
         self._present.adopt(processes)
-        self._silence.begin(self._nproc)
+        self._silence.begin(self._ranks)
         self._pace.begin(self._present.generation)
         self._looked_at = self._told_at = self._felt_at = time.monotonic()
         if processes:
-            generation, pids = self._present.generation, tuple(self._present.pids.values())
-            self._book.note(WorkersStarted(generation=generation, pids=pids, step=self._book.step))
+            self._note_start()
+
+    def _note_start(self) -> None:
+        generation, pids = self._present.generation, tuple(self._present.pids.values())
+        self._record.note(WorkersStarted(generation=generation, pids=pids, step=self._record.step))
 
     def interrupt(self, signum: int) -> None:
         """A signal asked for the end."""
@@ -189,8 +151,8 @@ class Keeper:
             if deaths:
                 self._bury(self._facts_of(deaths))
                 return "failed"
-            if len(exits) == self._nproc:
-                self._book.note(WorkersFinished(generation=self._present.generation))
+            if len(exits) == len(self._ranks):
+                self._record.note(WorkersFinished(generation=self._present.generation))
                 self.status = 0
                 return "succeeded"
             self._look(ended=[one.rank for one in exits])
@@ -204,8 +166,7 @@ class Keeper:
     def may_restart(self) -> bool:
         """After "failed": shall all ranks be started again, now?"""
         if self.ears.heard:
-            signum = self.ears.heard[0]
-            self.status = REQUEUE if signum in PREEMPTIONS else 128 + signum
+            self.status = self.ears.status()
             return False
         return isinstance(self._judgment, Restart)
 
@@ -216,10 +177,15 @@ class Keeper:
             self._workers = None
 
     def _look(self, *, ended: Collection[int]) -> None:
+        if self._observe(ended=ended):
+            self._tell(self._silence.seen())
+
+    def _observe(self, *, ended: Collection[int]) -> bool:
+        """Look at the boards, if it is time to."""
         now = time.monotonic()
         if now - self._looked_at < LOOK_SECONDS:
-            return
-        beats = [self._read_board(rank) for rank in range(self._nproc)]
+            return False
+        beats = [self._read_board(rank) for rank in self._ranks]
         gap_seconds, self._looked_at = now - self._looked_at, now
         if now - self._felt_at >= ACTIVITY_SECONDS and any(
             rank.phase == "starting" for rank in self._silence.ranks
@@ -227,20 +193,25 @@ class Keeper:
             self._active = self._activity.look(self._present.pids, gap_seconds=now - self._felt_at)
             self._felt_at = now
         self._silence.look(beats, gap_seconds=gap_seconds, ended=ended, active=self._active)
-        for straggler in self._pace.look(beats):
+        return True
+
+    def _tell(self, seen: Sequence[Seen]) -> None:
+        """Write down in passing how all ranks of the run look."""
+        for straggler in self._pace.look([one.beat for one in seen]):
             self._note_in_passing(straggler)
             say(
                 f"rank {straggler.rank} needs {straggler.seconds:.3g} s a step for its own work, "
                 f"the others {straggler.others_seconds:.3g} s: they wait for it"
             )
-        slowest, tally = self._silence.slowest(), self._book.tally
+        slowest, tally = find_slowest(seen), self._record.tally
         # The first new step of a start is told at once: the policy must know that it got further.
         is_further = (slowest.step or 0) > tally.best >= (tally.reached or 0)
+        now = time.monotonic()
         if is_further or now - self._told_at >= HEARTBEAT_SECONDS:
             self._told_at = now
             self._tell_heartbeat(slowest)
 
-    def _tell_heartbeat(self, slowest: Rank) -> None:
+    def _tell_heartbeat(self, slowest: Seen) -> None:
         self._note_in_passing(
             Heartbeat(
                 generation=self._present.generation,
@@ -253,7 +224,7 @@ class Keeper:
 
     def _note_in_passing(self, fact: Fact) -> None:
         try:
-            self._book.note(fact)
+            self._record.note(fact)
         except JournalError as error:
             say(str(error))  # a full disk is no reason to end a training that runs
 
@@ -269,12 +240,12 @@ class Keeper:
             time.sleep(POLL_SECONDS)
             exits = [one for one in self._present.exits() if one.code != 0]
             facts = [self._fact_of(one) for one in exits]
-            if len(facts) == self._nproc:
+            if len(facts) == len(self._ranks):
                 break
         return sorted(facts, key=is_victim)
 
     def _fact_of(self, death: Exit) -> ProcessExited:
-        rank = self._silence.ranks[death.rank]
+        rank = self._silence.rank(death.rank)
         beat = self._read_board(death.rank) or rank.beat
         error = death.error
         if death.signal == "SIGKILL" and self._activity.was_out_of_memory():
@@ -290,7 +261,7 @@ class Keeper:
             error=error,
         )
 
-    def _fact_of_hang(self, stuck: list[Rank]) -> ProcessExited:
+    def _fact_of_hang(self, stuck: list[Seen]) -> ProcessExited:
         stands = take_stands(self._home, self._present.pids)
         rank = find_guilty(stuck, stands)
         return ProcessExited(
@@ -307,20 +278,25 @@ class Keeper:
 
     def _bury(self, facts: list[ProcessExited]) -> None:
         """Write down what happened and what follows, end all ranks, wait as judged."""
-        generation = self._present.generation
-        judgments = [self._book.note(fact) for fact in facts]
+        judgments = [self._record.note(fact) for fact in facts]
         # The first fact of a start is the one that is judged.
         self._judgment = judgments[0]
-        _announce(facts[0], self._judgment)
-        self._present.send(signal.SIGKILL)
-        self._present.stop(grace_seconds=STOP_GRACE_SECONDS)
-        self._workers = None
-        keep_stacks(self._home, generation)
+        announce(facts[0], self._judgment)
+        self._kill()
         match self._judgment:
             case GiveUp(requeue=is_for_elsewhere):
                 self.status = REQUEUE if is_for_elsewhere else DO_NOT_REQUEUE
             case Restart(wait_seconds=seconds):
                 self._wait(seconds)
+
+    def _kill(self) -> None:
+        """End this host's ranks, if any run, and keep the stacks that they wrote."""
+        if self._workers is None:
+            return
+        self._workers.send(signal.SIGKILL)
+        self._workers.stop(grace_seconds=STOP_GRACE_SECONDS)
+        keep_stacks(self._home, self._workers.generation)
+        self._workers = None
 
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -346,16 +322,16 @@ class Keeper:
 
     def _ask_to_leave(self) -> bool:
         """Name a step to all ranks, a little ahead; False if one has not begun to train."""
-        before = [self._read_board(rank) for rank in range(self._nproc)]
+        before = [self._read_board(rank) for rank in self._ranks]
         time.sleep(POLL_SECONDS)
-        now = [self._read_board(rank) for rank in range(self._nproc)]
+        now = [self._read_board(rank) for rank in self._ranks]
         made = [beat.step for beat in now if beat is not None and beat.step is not None]
-        if len(made) < self._nproc:
+        if len(made) < len(self._ranks):
             return False
         past = [beat.step for beat in before if beat is not None and beat.step is not None]
         per_second = max(0, max(made) - max(past, default=max(made))) / POLL_SECONDS
         margin = MARGIN_STEPS + round(per_second * MARGIN_SECONDS)
-        ask_to_leave(self._home, max(made) + margin)
+        ask_to_leave(self._home, max(made) + margin, self._host)
         return True
 
     def _wait_for_exits(self, end: float) -> None:
@@ -365,7 +341,8 @@ class Keeper:
             time.sleep(POLL_SECONDS)
 
 
-def _announce(fact: ProcessExited, judgment: Judgment | None) -> None:
+def announce(fact: ProcessExited, judgment: Judgment | None) -> None:
+    """Tell a person what happened, and what follows."""
     where = f"rank {fact.rank}, start {fact.generation}"
     match judgment:
         case Restart(wait_seconds=seconds):

@@ -10,6 +10,7 @@ import selectors
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -43,15 +44,21 @@ class Output:
     A thread reads them, so a supervisor that is busy never holds up a `print`; and whoever reads
     the supervisor's own output never holds up the thread for more than a second.
 
+    Args:
+        ranks: those of this host.
+        is_alone: there is no other rank, so lines need no mark of whose they are.
+
     Attributes:
         write_ends: (stdout, stderr) of each rank, as paths that can be opened until `seal`.
     """
 
-    def __init__(self, home: Path, generation: int, *, nproc: int) -> None:
+    def __init__(
+        self, home: Path, generation: int, *, ranks: Sequence[int], is_alone: bool
+    ) -> None:
         self.write_ends: dict[int, tuple[str, str]] = {}
-        self._has_prefix = nproc > 1
-        self._tails = dict.fromkeys(range(nproc), b"")
-        self._last_said = dict.fromkeys(range(nproc), 0.0)
+        self._has_prefix = not is_alone
+        self._tails = dict.fromkeys(ranks, b"")
+        self._last_said = dict.fromkeys(ranks, 0.0)
         self._selector = selectors.DefaultSelector()
         self._to_seal: list[int] = []
         self._logs: list[FileIO] = []
@@ -60,7 +67,7 @@ class Output:
         self._is_closed = False
         folder = Path(home) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        for rank in range(nproc):
+        for rank in ranks:
             log = FileIO(folder / f"rank{rank}.{generation}.log", "ab")
             self._logs.append(log)
             self.write_ends[rank] = (

@@ -4,7 +4,7 @@ Pure: it is told what the boards say and how much time went by, and has no clock
 """
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from steadytrain.errors import SettingError
@@ -76,6 +76,49 @@ class Rank:
         return None if self.beat is None else self.beat.step
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """How a rank looks from its host.
+
+    Attributes:
+        beat: the newest, None before the first.
+        seconds: how long ago that was, or the start.
+        is_over: it has been silent for longer than it may be.
+        may_be_busy: it may still be at work: others may be waiting for it.
+    """
+
+    number: int
+    beat: Beat | None = None
+    seconds: float = 0.0
+    is_over: bool = False
+    may_be_busy: bool = True
+
+    @property
+    def phase(self) -> str:
+        return "starting" if self.beat is None else self.beat.phase
+
+    @property
+    def step(self) -> int | None:
+        return None if self.beat is None else self.beat.step
+
+
+def find_hung(seen: Sequence[Seen]) -> list[Seen]:
+    """Ranks that may hold up the others, once one is silent for too long; the likeliest first.
+
+    A rank over its limit is not hung while one that is not ahead of it may still be busy:
+    it waits for that one. So a slow checkpoint of rank 0 gets nobody killed. Of several that
+    are equally far, each waiting for the other or not, their stacks tell (stacks.py).
+    """
+    busy = [_step_of(one) for one in seen if one.may_be_busy]
+    stuck = [one for one in seen if one.is_over and all(_step_of(one) < step for step in busy)]
+    return sorted(stuck, key=_likeliest)
+
+
+def find_slowest(seen: Sequence[Seen]) -> Seen:
+    """The rank that is furthest behind, and among those the most silent."""
+    return min(seen, key=_likeliest)
+
+
 @dataclass(kw_only=True, slots=True)
 class Silence:
     """Follows the ranks of a host; what it learned about phases outlives a restart."""
@@ -85,9 +128,13 @@ class Silence:
     _longest: dict[str, float] = field(default_factory=dict)
     _longest_warm: dict[str, float] = field(default_factory=dict)
 
-    def begin(self, num_ranks: int) -> None:
-        """A new start: nobody has said anything yet."""
-        self.ranks = [Rank(number=number) for number in range(num_ranks)]
+    def begin(self, numbers: Iterable[int]) -> None:
+        """A new start of the ranks of these numbers: nobody has said anything yet."""
+        self.ranks = [Rank(number=number) for number in numbers]
+
+    def rank(self, number: int) -> Rank:
+        """What is known of this rank."""
+        return next(one for one in self.ranks if one.number == number)
 
     def look(
         self,
@@ -116,25 +163,24 @@ class Silence:
             if rank.first_step is None:
                 rank.first_step = beat.step
 
-    def hung(self) -> list[Rank]:
-        """Ranks that may hold up the others, once one is silent for too long; the likeliest first.
+    def seen(self) -> list[Seen]:
+        """How each rank looks from here, now."""
+        return [self._seen(rank) for rank in self.ranks]
 
-        A rank over its limit is not hung while one that is not ahead of it may still be busy:
-        it waits for that one. So a slow checkpoint of rank 0 gets nobody killed. Of several that
-        are equally far, each waiting for the other or not, their stacks tell (stacks.py).
-        """
-        over = [rank for rank in self.ranks if rank.seconds > self.limit(rank)]
-        busy = [
-            _step_of(rank)
-            for rank in self.ranks
-            if rank not in over and not math.isinf(self.limit(rank))
-        ]
-        stuck = [rank for rank in over if all(_step_of(rank) < step for step in busy)]
-        return sorted(stuck, key=lambda rank: (_step_of(rank), -rank.seconds))
+    def hung(self) -> list[Seen]:
+        """Those of this host's ranks that may hold up the others; see `find_hung`."""
+        return find_hung(self.seen())
 
-    def slowest(self) -> Rank:
-        """The rank that is furthest behind, and among those the most silent."""
-        return min(self.ranks, key=lambda rank: (_step_of(rank), -rank.seconds))
+    def _seen(self, rank: Rank) -> Seen:
+        limit = self.limit(rank)
+        is_over = rank.seconds > limit
+        return Seen(
+            number=rank.number,
+            beat=rank.beat,
+            seconds=rank.seconds,
+            is_over=is_over,
+            may_be_busy=not is_over and not math.isinf(limit),
+        )
 
     def limit(self, rank: Rank) -> float:
         """How long this rank may be silent in its present phase. [seconds]"""
@@ -160,5 +206,9 @@ class Silence:
         return rank.step < rank.first_step + self.limits.warm_steps
 
 
-def _step_of(rank: Rank) -> int:
-    return -1 if rank.step is None else rank.step
+def _likeliest(view: Seen) -> tuple[int, float]:
+    return _step_of(view), -view.seconds
+
+
+def _step_of(view: Seen) -> int:
+    return -1 if view.step is None else view.step

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from steadytrain.launch.silence import Rank
+from steadytrain.launch.silence import Seen
 
 FOLDER = "stacks"
 
@@ -42,6 +42,21 @@ class Frame:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """What is told of where a silent rank stands.
+
+    Attributes:
+        is_stopped: by SIGSTOP or a debugger.
+        is_waiting: for the other ranks, in a collective.
+        words: for a person; None if nothing is known.
+    """
+
+    is_stopped: bool = False
+    is_waiting: bool = False
+    words: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stand:
     """Where a silent rank stands.
 
@@ -62,6 +77,10 @@ class Stand:
             (one for one in self.frames if not one.file.endswith(_WRAPPERS)), self.frames[0]
         )
         return any(part in inner.file and name in inner.function for part, name in _WAITING)
+
+    @property
+    def place(self) -> Place:
+        return Place(is_stopped=self.is_stopped, is_waiting=self.is_waiting, words=self.describe())
 
     def describe(self) -> str | None:
         """In words for a person; None if nothing is known."""
@@ -96,10 +115,11 @@ def take_stands(home: Path, pids: Mapping[int, int]) -> dict[int, Stand]:
     }
 
 
-def find_guilty(stuck: Sequence[Rank], stands: Mapping[int, Stand]) -> Rank:
+def find_guilty(stuck: Sequence[Seen], places: Mapping[int, Place | Stand]) -> Seen:
     """Of ranks that may hold up the others, the one that does; `stuck` has the likeliest first."""
-    stopped = [rank for rank in stuck if stands[rank.number].is_stopped]
-    at_work = [rank for rank in stuck if not stands[rank.number].is_waiting]
+    nowhere = Place()
+    stopped = [rank for rank in stuck if places.get(rank.number, nowhere).is_stopped]
+    at_work = [rank for rank in stuck if not places.get(rank.number, nowhere).is_waiting]
     return (stopped or at_work or list(stuck))[0]
 
 

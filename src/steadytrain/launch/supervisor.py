@@ -5,7 +5,8 @@
 It sees what torchrun does not: a rank that lives but does not move. It decides nothing: facts go to
 its own journal, `judge/restarts.py` judges them, and only what is on record there is done.
 
-One host. torch is imported when `run` is called, see workers.py.
+With `hosts`, one supervisor runs on each of several hosts, see allies.py. torch is imported when
+`run` is called, see workers.py.
 """
 
 import contextlib
@@ -17,16 +18,20 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from steadytrain import journal
 from steadytrain.errors import SettingError
 from steadytrain.events import Event
 from steadytrain.judge.restarts import RestartPolicy
+from steadytrain.launch.allies import Allies
+from steadytrain.launch.book import Book
 from steadytrain.launch.forks import Forks
 from steadytrain.launch.guard import Guard
-from steadytrain.launch.keeper import Book, Keeper
+from steadytrain.launch.hosts import Hosts
+from steadytrain.launch.keeper import Keeper
 from steadytrain.launch.silence import Limits, Silence
-from steadytrain.launch.workers import early_environment, elastic_agent
+from steadytrain.launch.workers import early_environment, elastic_agent, open_store
 from steadytrain.slots import folder_of
 
 WRITER = "supervisor"
@@ -46,6 +51,7 @@ class Supervisor:
         starting_seconds: how long a rank may take until its first beat.
         grace_seconds: from a signal to the supervisor, passed on to the ranks, to SIGKILL.
         env: added to the ranks' environment.
+        hosts: where this host meets others; None: it is the only one.
         preload: modules that ranks find imported when they start, besides torch and
             steadytrain.train; None: every rank is a new interpreter, which costs 2 s a start.
         on_event: is told every event once it is on record.
@@ -63,6 +69,7 @@ class Supervisor:
         *,
         home: Path,
         nproc: int = 1,
+        hosts: Hosts | None = None,
         policy: RestartPolicy | None = None,
         floor_seconds: float = 60.0,
         starting_seconds: float = 600.0,
@@ -75,6 +82,7 @@ class Supervisor:
         self._command = list(command)
         self._home = Path(home).absolute()
         self._nproc = nproc
+        self._hosts = hosts
         self._policy = policy or RestartPolicy()
         self._limits = Limits(floor_seconds=floor_seconds, starting_seconds=starting_seconds)
         self._grace_seconds = grace_seconds
@@ -86,8 +94,8 @@ class Supervisor:
         """The exit status, for whoever starts jobs.
 
         0: all ranks finished. 75: start it again, here or elsewhere: it was asked to leave by
-        SIGTERM or SIGUSR1, or this host cannot be trusted. 93: given up, do not start it again. 128
-        + number: another signal ended it.
+        SIGTERM or SIGUSR1, this host cannot be trusted, or the other hosts were lost. 93: given
+        up, do not start it again. 128 + number: another signal ended it.
 
         Raises:
             SettingError: another supervisor holds this home.
@@ -96,7 +104,8 @@ class Supervisor:
         with contextlib.ExitStack() as stack:
             mark = uuid.uuid4().hex
             slots = str(folder_of(self._home, {**os.environ, **self._env}))
-            guard = Guard(mark, lock=stack.enter_context(_hold(self._home)), slots=slots)
+            lock = stack.enter_context(_hold(self._home, self._hosts))
+            guard = Guard(mark, lock=lock, slots=slots)
             stack.callback(guard.close)
             forks = Forks(
                 self._command,
@@ -106,31 +115,67 @@ class Supervisor:
             )
             stack.callback(forks.close)
             forks.begin()
-            past = journal.load(self._home, WRITER)
-            own = stack.enter_context(journal.Journal(self._home, WRITER))
-            keeper = Keeper(
-                Book(own, past, policy=self._policy, on_event=self._on_event),
-                home=self._home,
-                nproc=self._nproc,
-                silence=Silence(limits=self._limits),
-                grace_seconds=self._grace_seconds,
-                env=self._env,
-                mark=mark,
-                forks=forks,
-            )
+            keeper, ally = self._make_keeper(stack, mark, forks)
             stack.enter_context(keeper.ears)
-            elastic_agent(self._command, nproc=self._nproc, keeper=keeper, forks=forks).run()
+            elastic_agent(
+                self._command, nproc=self._nproc, keeper=keeper, forks=forks, ally=ally
+            ).run()
             return keeper.status
+
+    def _make_keeper(
+        self, stack: contextlib.ExitStack, mark: str, forks: Forks
+    ) -> tuple[Keeper, Allies | None]:
+        settings: dict[str, Any] = {
+            "home": self._home,
+            "silence": Silence(limits=self._limits),
+            "grace_seconds": self._grace_seconds,
+            "env": self._env,
+            "mark": mark,
+            "forks": forks,
+        }
+        if self._hosts is None:
+            book = self._open_book()
+            stack.callback(book.close)
+            return Keeper(book, **settings), None
+        ally = Allies(
+            self._hosts,
+            nproc=self._nproc,
+            token=mark,
+            open_book=self._open_book,
+            open_store=open_store,
+            **settings,
+        )
+        stack.callback(ally.close)
+        return ally, ally
+
+    def _open_book(self) -> Book:
+        past = journal.load(self._home, WRITER)
+        own = journal.Journal(self._home, WRITER)
+        return Book(own, past, policy=self._policy, on_event=self._on_event)
 
 
 @contextlib.contextmanager
-def _hold(home: Path) -> Iterator[int]:
-    """Keep other supervisors out of a home, for as long as this process or its guard lives."""
+def _hold(home: Path, hosts: Hosts | None) -> Iterator[int]:
+    """Keep other supervisors out of a home, for as long as this process or its guard lives.
+
+    Those of one run on several hosts share it, one for each host.
+    """
     home.mkdir(parents=True, exist_ok=True)
-    lock = os.open(home / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    with contextlib.ExitStack() as stack:
+        how = fcntl.LOCK_EX if hosts is None else fcntl.LOCK_SH
+        shared = stack.enter_context(_locked(home / "supervisor.lock", how, home))
+        if hosts is not None:
+            own = home / f"supervisor.{hosts.name}.lock"
+            shared = stack.enter_context(_locked(own, fcntl.LOCK_EX, home))
+        yield shared
+
+
+@contextlib.contextmanager
+def _locked(path: Path, how: int, home: Path) -> Iterator[int]:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     end = time.monotonic() + LOCK_SECONDS
     try:
-        while not _locks(lock):
+        while not _locks(lock, how):
             if time.monotonic() > end:
                 raise SettingError(
                     f"another supervisor runs in {home}: two would train over each other. "
@@ -142,9 +187,9 @@ def _hold(home: Path) -> Iterator[int]:
         os.close(lock)
 
 
-def _locks(lock: int) -> bool:
+def _locks(lock: int, how: int) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:  # Lustre without -o flock knows no locks

@@ -5,9 +5,10 @@ can be read, replayed and tested where torch is not installed.
 """
 
 import contextlib
+import datetime
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -23,6 +24,9 @@ View = Literal["healthy", "failed", "succeeded"]
 
 POLL_SECONDS = 0.02
 """Between two looks at the processes: far below what any restart takes."""
+
+STORE_SECONDS = 300.0
+"""For a rank to say something to the others through their store. Source: torch's default."""
 
 CRASHES = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV")
 """Signals that a process brings on itself, so that its last words are about them."""
@@ -44,13 +48,14 @@ class Exit:
 
 
 class Workers:
-    """All ranks of one start. Made before they start, so that their output has somewhere to go."""
+    """This host's ranks of one start. Made before they start: their output needs a place to go."""
 
     def __init__(
         self,
         generation: int,
         *,
-        nproc: int,
+        ranks: Sequence[int],
+        world: int,
         home: Path,
         mark: str,
         env: Mapping[str, str],
@@ -62,7 +67,7 @@ class Workers:
         self._mark = mark
         self._forks = forks
         self._processes: dict[int, Process] = {}
-        self._output = Output(home, generation, nproc=nproc)
+        self._output = Output(home, generation, ranks=ranks, is_alone=world == 1)
 
     @property
     def streams(self) -> dict[int, tuple[str, str]]:
@@ -130,8 +135,8 @@ class Workers:
 class Keeper(Protocol):
     """Who decides about the ranks; the agent only starts them."""
 
-    def prepare(self) -> Workers:
-        """Make ready for a start that comes now."""
+    def prepare(self, ranks: Sequence[int], world: int) -> Workers:
+        """Make ready for a start of these ranks that comes now; there are `world` in all."""
 
     def begin(self, processes: dict[int, Process]) -> None:
         """The ranks run."""
@@ -149,6 +154,46 @@ class Keeper(Protocol):
         """End the ranks, if any run."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What a host needs for a start together with others.
+
+    Attributes:
+        store: the start's own, for torch's agent.
+        rank, world: of this host among the hosts.
+        address, port: where the ranks find the store.
+    """
+
+    store: Any
+    rank: int
+    world: int
+    address: str
+    port: int
+
+
+class Ally(Protocol):
+    """Who agrees with other hosts on a start."""
+
+    def meet(self) -> Start | None:
+        """The next start; None: this host leaves."""
+
+    def dissolve(self, why: str) -> None:
+        """A host was lost between `meet` and the start."""
+
+
+def open_store(address: str, port: int, serve: bool, seconds: float) -> Any:
+    """A store of PyTorch's, made or joined; RuntimeError if it cannot be, or is lost later."""
+    import torch.distributed as dist
+
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        address,
+        port,
+        is_master=serve,
+        wait_for_workers=False,
+        timeout=datetime.timedelta(seconds=seconds),
+    )
+
+
 def early_environment(extra: Mapping[str, str], mark: str) -> dict[str, str]:
     """What a rank and the parent that it is forked from are told alike."""
     return {
@@ -160,9 +205,12 @@ def early_environment(extra: Mapping[str, str], mark: str) -> dict[str, str]:
 
 
 def elastic_agent(
-    command: list[str], *, nproc: int, keeper: Keeper, forks: Forks
+    command: list[str], *, nproc: int, keeper: Keeper, forks: Forks, ally: Ally | None = None
 ) -> "SimpleElasticAgent":
     """PyTorch's elastic agent for one host, with `keeper` in the place of its monitoring.
+
+    Args:
+        ally: who agrees with other hosts; None: there are none.
 
     What stays PyTorch's: the ranks' environment, their start, the loop of watching and restarting.
 
@@ -170,7 +218,9 @@ def elastic_agent(
     all starts, and new ranks then read the addresses of dead ones: half of all restarts fail. See
     pytorch#135712, closed but still so in 2.13; drop `OneHost` for c10d when that is mended.
     """
-    import torch.distributed as dist
+    if ally is not None:
+        _quiet_store()
+    from torch.distributed import DistError
     from torch.distributed.elastic.agent.server.api import RunResult, WorkerSpec, WorkerState
     from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
     from torch.distributed.elastic.multiprocessing import (
@@ -181,6 +231,7 @@ def elastic_agent(
     )
     from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
     from torch.distributed.elastic.rendezvous import (
+        RendezvousGracefulExitError,
         RendezvousHandler,
         RendezvousInfo,
         RendezvousStoreInfo,
@@ -208,9 +259,7 @@ def elastic_agent(
         use_agent_store = True  # the ranks are clients: no rank's death takes the store with it
 
         def next_rendezvous(self) -> RendezvousInfo:
-            store = dist.TCPStore(  # type: ignore[attr-defined]
-                "127.0.0.1", 0, is_master=True, wait_for_workers=False
-            )
+            store = open_store("127.0.0.1", 0, True, STORE_SECONDS)
             return RendezvousInfo(store, 0, 1, RendezvousStoreInfo("127.0.0.1", store.port))
 
         def get_backend(self) -> str:
@@ -231,20 +280,45 @@ def elastic_agent(
         def shutdown(self) -> bool:
             return True
 
+    class SeveralHosts(OneHost):
+        def next_rendezvous(self) -> RendezvousInfo:
+            assert ally is not None
+            start = ally.meet()
+            if start is None:
+                raise RendezvousGracefulExitError("this host leaves")
+            place = RendezvousStoreInfo(start.address, start.port)
+            return RendezvousInfo(start.store, start.rank, start.world, place)
+
     class Streams(LogsSpecs):
         root_log_dir = ""
 
         def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
-            workers = keeper.prepare()
+            ranks = {local: int(env["RANK"]) for local, env in envs.items()}
+            world = int(next(iter(envs.values()))["WORLD_SIZE"])
+            workers = keeper.prepare(sorted(ranks.values()), world)
             for environment in envs.values():
                 environment.update(workers.environment())
+            ends = {local: workers.streams[rank] for local, rank in ranks.items()}
             return LogsDest(
-                stdouts={rank: out for rank, (out, _) in workers.streams.items()},
-                stderrs={rank: err for rank, (_, err) in workers.streams.items()},
+                stdouts={local: out for local, (out, _) in ends.items()},
+                stderrs={local: err for local, (_, err) in ends.items()},
                 error_files=dict.fromkeys(envs, os.devnull),  # standard error says it too
             )
 
     class Agent(LocalElasticAgent):
+        def _rendezvous(self, worker_group: Any) -> None:
+            while True:
+                try:
+                    super()._rendezvous(worker_group)
+                    return
+                except DistError as error:
+                    if ally is None:
+                        raise
+                    ally.dissolve(str(error).splitlines()[0])
+
+        def _exit_barrier(self) -> None:
+            """`keeper` says "succeeded" once all hosts have."""
+
         def _start_workers(self, worker_group: Any) -> dict[int, Any]:
             try:
                 with handlers_that_fork():
@@ -259,7 +333,8 @@ def elastic_agent(
             for handler in handlers.values():
                 handler._stdout.close()  # the rank has its own; a pipe ends when all are closed
                 handler._stderr.close()
-            keeper.begin({rank: handler.proc for rank, handler in handlers.items()})
+            rank_of = {one.local_rank: one.global_rank for one in worker_group.workers}
+            keeper.begin({rank_of[local]: one.proc for local, one in handlers.items()})
             return pids
 
         def _monitor_workers(self, worker_group: Any) -> RunResult:
@@ -267,7 +342,7 @@ def elastic_agent(
                 case "healthy":
                     return RunResult(state=WorkerState.HEALTHY)
                 case "succeeded":
-                    values = dict.fromkeys(range(nproc))
+                    values = dict.fromkeys(one.global_rank for one in worker_group.workers)
                     return RunResult(state=WorkerState.SUCCEEDED, return_values=values)
                 case "failed":
                     self._remaining_restarts = 1 if keeper.may_restart() else 0
@@ -282,13 +357,23 @@ def elastic_agent(
     spec = WorkerSpec(
         role="rank",
         local_world_size=nproc,
-        rdzv_handler=OneHost(),
+        rdzv_handler=OneHost() if ally is None else SeveralHosts(),
         entrypoint=command[0],
         args=tuple(command[1:]),
         max_restarts=1,  # what counts is `may_restart`
         monitor_interval=POLL_SECONDS,
     )
     return Agent(spec, logs_specs=Streams())
+
+
+def _quiet_store() -> None:
+    """Import torch so that a store that is lost prints no stack of C++: `ally` says it in words."""
+    before = os.environ.get("TORCH_CPP_LOG_LEVEL")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    import torch.distributed  # noqa: F401
+
+    if before is None:
+        del os.environ["TORCH_CPP_LOG_LEVEL"]  # not for the ranks
 
 
 def _signal_name(signum: int) -> str:

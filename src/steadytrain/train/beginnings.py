@@ -26,6 +26,7 @@ class _Past:
     remedies: Sequence[Remedy]
     has_ended: bool
     pending: Sequence[Order]
+    world: int | None
 
 
 def begin_life(
@@ -76,6 +77,7 @@ def begin_life(
             draw=feed.draw,
             cause="restart" if past.attempt else "start",
             checkpoint=checkpoint,
+            world=ranks.world if past.world not in (None, ranks.world) else None,
         )
     )
     at.begin(is_branch=is_branch)
@@ -92,6 +94,7 @@ def _tell_past(trajectory: Trajectory, ranks: Ranks) -> _Past:
             remedies=history.remedies,
             has_ended=history.has_ended,
             pending=trajectory.memory.pending(),
+            world=history.begun.world if history.begun is not None else None,
         )
     told: Any = ranks.tell(past)
     assert isinstance(told, _Past)

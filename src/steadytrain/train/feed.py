@@ -111,11 +111,15 @@ class Feed:
         batch_size: sequences of one micro-batch on one rank.
         accumulate: micro-batches of one update, or a batch ramp as pairs (after step, number):
             ((0, 1), (500, 2)) is one for each of the first 500 updates and two from there on.
+        sequences: of one update over all ranks, in the place of `accumulate`: a number or a ramp.
+            `batch_size` is then the largest micro-batch, and what is used divides an update
+            evenly, however many ranks there are. A run whose number of ranks changes needs this.
         left_out: draws that no step uses, such as those of a skip list
             (`steadytrain.corpora.draws_left_out`). Every attempt of a run needs the same.
 
     Raises:
         SettingError: a size below 1, or a ramp that leaves a step without a size.
+        FeedError: so many sequences cannot be shared by so many ranks.
 
     Source: batch ramps in steps, GPT-3 (appendix B) and PaLM (section 5).
     """
@@ -129,6 +133,7 @@ class Feed:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        sequences: int | Iterable[tuple[int, int]] | None = None,
         left_out: Iterable[tuple[int, int]] = (),
     ) -> None:
         if batch_size < 1 or (isinstance(accumulate, int) and accumulate < 1):
@@ -137,9 +142,12 @@ class Feed:
                 "Write Feed(order, batch_size=32) or more."
             )
         self.order = order
-        self.batch_size = batch_size
-        pairs = [(0, accumulate)] if isinstance(accumulate, int) else list(accumulate)
-        self._accumulate = ramps.checked(pairs, name="accumulate")
+        if sequences is None:
+            self.batch_size = batch_size
+            self._accumulate = ramps.checked(_pairs(accumulate), name="accumulate")
+        else:
+            whole = ramps.checked(_pairs(sequences), name="sequences")
+            self.batch_size, self._accumulate = _divide(whole, batch_size, accumulate, world)
         self.draw = 0
         self._rank = rank
         self._world = world
@@ -255,6 +263,36 @@ class Feed:
         if self._device.type == "cpu":
             return tensor
         return tensor.pin_memory().to(self._device, non_blocking=True)
+
+
+def _pairs(given: int | Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [(0, given)] if isinstance(given, int) else list(given)
+
+
+def _divide(
+    whole: Ramp, most: int, accumulate: int | Iterable[tuple[int, int]], world: int
+) -> tuple[int, Ramp]:
+    """Micro-batch of a rank, and how many of them make an update.
+
+    >>> _divide(((0, 12),), 8, 1, 2)
+    (6, ((0, 1),))
+    """
+    if accumulate != 1:
+        raise SettingError(
+            f"accumulate={accumulate} says how many micro-batches make an update, and sequences= "
+            "says it too. Leave accumulate out."
+        )
+    for _, number in whole:
+        if number % world:
+            raise FeedError(
+                f"{number} sequences cannot be shared evenly by {world} ranks, so some gradients "
+                f"would count for more. Write a multiple of {world}, best of every number of ranks "
+                "that the run may go on with: 96 suits 2, 3, 4, 6 and 8."
+            )
+    parts = [number // world for _, number in whole]
+    common = math.gcd(*parts)
+    size = max(one for one in range(1, min(most, common) + 1) if common % one == 0)
+    return size, tuple((after, number // world // size) for after, number in whole)
 
 
 def _segments(blocks: list[Sequence], length: int) -> tuple[np.ndarray, ...]:

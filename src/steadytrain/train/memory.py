@@ -133,6 +133,11 @@ class History:
         return all(attempt > given_up or step <= kept for given_up, kept in self.abandoned)
 
 
+_WITH_OTHER_RANKS = (
+    "; with another number of ranks, write Feed(order, sequences=...), which keeps an update's size"
+)
+
+
 class Memory:
     """Rank 0's journal and judge. Each event is written first and judged after.
 
@@ -296,7 +301,8 @@ class Memory:
             if before != now:
                 raise CheckpointError(
                     f"{self._home} holds a run whose {what} is {before!r}, this run's is {now!r}: "
-                    "going on would mix two runs. Choose another home, or run what began there."
+                    "going on would mix two runs. Choose another home, or run what began there"
+                    f"{_WITH_OTHER_RANKS if what in ('draws_per_step', 'ramp') else ''}."
                 )
 
     def _refuse_another_panel(self, panel: str | None, rebase: str | None) -> None:
