@@ -84,12 +84,12 @@ def cadence_words(found: Cadence, lang: str) -> list[str]:
     ends = (span(found.best_low, lang), span(found.best_high, lang))
     said = [
         f"{found.failures} 次故障：平均故障间隔 {mean}（95 % 区间：{low} 到 {high}）。"
-        f"每个检查点使训练停顿 {span(found.cost, lang)}，最佳间隔为 {best}（{ends[0]} 到 {ends[1]}）"
+        f"每个检查点使训练停顿 {_short(found.cost, lang)}，最佳间隔为 {best}（{ends[0]} 到 {ends[1]}）"
         + ("，受写盘时间限制。" if found.best <= found.floor else "。")
         if zh
         else f"{found.failures} failure{'s' if found.failures > 1 else ''}: the mean time between "
         f"two is {mean} (95 % interval: {low} to {high}). A checkpoint holds training up for "
-        f"{span(found.cost, lang)}, so the best interval is {best} ({ends[0]} to {ends[1]})"
+        f"{_short(found.cost, lang)}, so the best interval is {best} ({ends[0]} to {ends[1]})"
         + (": as often as one can be written." if found.best <= found.floor else ".")
     ]
     if found.present is None or found.lost is None or found.lost_best is None:
@@ -111,3 +111,10 @@ def cadence_words(found: Cadence, lang: str) -> list[str]:
             "less)."
         )
     return [*said, verdict]
+
+
+def _short(seconds: float, lang: str) -> str:
+    """Below a tenth of a second in milliseconds."""
+    if seconds >= 0.1:
+        return span(seconds, lang)
+    return f"{1000 * seconds:.1f} {'毫秒' if lang == 'zh' else 'ms'}"
