@@ -312,7 +312,8 @@ def _goodput(found: Vitals, lang: str) -> str:
         if account.share(part) >= LEAST_SHARE
     ]
     whole = word("spent", lang, share=account.goodput, time=span(account.wall, lang))
-    return "; ".join([whole, ", ".join(parts)]) if parts else whole
+    stop, comma = ("；", "，") if lang == "zh" else ("; ", ", ")
+    return stop.join([whole, comma.join(parts)]) if parts else whole
 
 
 def _processes(found: Vitals, lang: str) -> str:

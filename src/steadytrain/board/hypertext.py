@@ -86,7 +86,10 @@ def _block(block: Block) -> str:
 
 def _table(table: Table) -> str:
     head, *rows = table.rows
-    heads = "".join(f'<th scope="col">{escape(cell(one).text)}</th>' for one in head)
+    heads = "".join(
+        f'<th scope="col">{escape(text)}</th>' if (text := cell(one).text) else "<td></td>"
+        for one in head
+    )
     body = "".join("<tr>" + "".join(_cell(cell(one)) for one in row) + "</tr>" for row in rows)
     kind = ' class="numbers"' if table.has_numbers else ""
     return f'<div class="wide" tabindex="0"><table{kind}><tr>{heads}</tr>{body}</table></div>'

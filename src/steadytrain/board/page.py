@@ -7,7 +7,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>TITLE</title>
 <style>
-:root { color-scheme: light dark; --ink: #1b1f23; --soft: #667; --line: #dde1e6; --paper: #fff;
+:root { color-scheme: light dark; --ink: #1b1f23; --soft: #5b6470; --line: #dde1e6; --paper: #fff;
   --card: #f6f7f9; --good: #1a7f4b; --bad: #c0392b; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --soft: #9aa3ad; --line: #333a42;
   --paper: #15181c; --card: #1d2126; --good: #4cc38a; --bad: #ff7b6b; } }
@@ -51,11 +51,13 @@ i.stalls { background: #8a939c; } i.detection { background: #a61e1e; } i.startup
 i.waits { background: #e88f8c; } i.idle { background: #c3c9d0; }
 pre { white-space: pre-wrap; margin: .4rem 0 0; max-height: 14rem; overflow: auto; font-size: 13px;
   unicode-bidi: isolate; direction: ltr; }
-pre i { color: var(--soft); font-style: normal; opacity: .7; }
+pre i { color: var(--soft); font-style: normal; }
 </style>
 </head>
 <body>
+<main>
 BODY
+</main>
 </body>
 </html>
 """
