@@ -18,7 +18,7 @@ h3 { margin: 1.2rem 0 .4rem; font-size: 1rem; } a { color: inherit; }
 .verdict { font-size: 1.1rem; margin: .3rem 0 1.2rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-table { border-collapse: collapse; } .wide { overflow-x: auto; }
+table { border-collapse: collapse; } .wide { overflow-x: auto; margin-bottom: .9rem; }
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { color: var(--soft); font-weight: 500; } .numbers td { font-variant-numeric: tabular-nums; }
@@ -38,7 +38,7 @@ h2[id] { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: 1.2re
 li ul { background: var(--card); border-radius: 6px; padding: .5rem .8rem .5rem 1.8rem; margin: .4rem 0; } li ul ul { padding: 0 0 0 1.2rem; margin: .2rem 0; }
 li.good::marker { content: "+  "; color: var(--good); } li.bad::marker { content: "\\2212  "; color: var(--bad); }
 li.good, li.bad { color: inherit; }
-.texts { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr)); }
+.texts { margin-top: .8rem; display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr)); }
 figure { margin: 0; min-width: 0; background: var(--card); border-radius: 6px; padding: .6rem .8rem;
   border-left: 3px solid var(--line); overflow-wrap: anywhere; }
 figure.bad { border-left-color: var(--bad); }
@@ -113,6 +113,9 @@ WORDS = {
         "part": "part of the time",
         "time": "time",
         "share": "share",
+        "start": "start",
+        "restart": "restart",
+        "rollback": "rollback",
         "nothing": "Nothing is on record yet.",
         "advice": "Advice",
         "damaged": "{count} lines of the journal cannot be read and were left out.",
@@ -121,7 +124,7 @@ WORDS = {
         "least": "lowest",
         "most": "highest",
         "last": "last",
-        "foretold": "The pale continuation is where the looks would lead, with its 95 % band.",
+        "foretold": "The pale continuation is where the looks would lead if nothing changes, with the 95 % band of one look.",
         "versus": "{a} against {b}",
         "settings": "Settings that differ",
         "same_settings": "All settings on record are the same.",
@@ -211,6 +214,9 @@ WORDS = {
         "part": "时间的用途",
         "time": "时间",
         "share": "占比",
+        "start": "启动",
+        "restart": "重启",
+        "rollback": "回滚",
         "nothing": "尚无记录。",
         "advice": "建议",
         "damaged": "日志中有 {count} 行无法读取，未计入。",
@@ -219,7 +225,7 @@ WORDS = {
         "least": "最低",
         "most": "最高",
         "last": "末值",
-        "foretold": "淡色延长线是按目前走势的预测及其 95 % 区间。",
+        "foretold": "淡色延长线是走势不变时的预测，附单次测量的 95 % 区间。",
         "versus": "{a} 与 {b} 对比",
         "settings": "不同的设置",
         "same_settings": "记录在案的设置完全相同。",

@@ -7,7 +7,7 @@ import numpy as np
 
 from steadytrain.board.blocks import Block, Item, Items, Pictures, Table, Text
 from steadytrain.board.charts import Line, chart
-from steadytrain.events import Event, PanelRecord
+from steadytrain.events import AttemptBegan, Event, PanelRecord, RunBegan, RunEnded
 from steadytrain.panel_words import (
     HEADS,
     change_words,
@@ -42,7 +42,7 @@ def panel_section(events: Sequence[Event], words: dict[str, str], lang: str) -> 
     drawn = looks.panel(found.record.version)
     said = [title_words(found, lang), *([drawn_words(drawn, lang)] if drawn else [])]
     heads = HEADS[lang]
-    foretold = _foretold(found)
+    foretold = _foretold(found, _last_step(events))
     lines = [*_curves(found), *foretold]
     parts: list[Block] = [
         Text("; ".join(said), "small"),
@@ -62,8 +62,22 @@ def _story(story: Story, lang: str) -> Item:
     return Item(first, more=[Item(one) for one in more])
 
 
-def _foretold(found: View) -> list[Line]:
-    """Where the domains' curves lead, with the 95 % band of one look there."""
+def _last_step(events: Sequence[Event]) -> int | None:
+    """The last one that the run will make, as far as is known: 0 if it has ended."""
+    steps, has_ended = None, False
+    for event in events:
+        match event:
+            case RunBegan():
+                steps = event.steps
+            case RunEnded():
+                has_ended = True
+            case AttemptBegan():
+                has_ended = False
+    return 0 if has_ended else steps
+
+
+def _foretold(found: View, end: int | None) -> list[Line]:
+    """Where the domains' curves lead, no further than to `end`, with the 95 % band of one look."""
     drawn = [one for one in _drawn(found) if one.node.is_leaf]
     places = [one.node.leaves[0] for one in drawn]
     past = [look for look in found.past if all(_is_fit(look, place) for place in places)]
@@ -75,7 +89,10 @@ def _foretold(found: View) -> list[Line]:
     if line is None:
         return []
     last = steps[-1]
-    ahead = [last + round(part * AHEAD * last) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    most = last + round(AHEAD * last) if end is None else min(end, last + round(AHEAD * last))
+    if most <= last:
+        return []
+    ahead = [last + round(part * (most - last)) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
     forecasts = [line.at(step) for step in ahead]
     lines = []
     for at in range(len(places)):

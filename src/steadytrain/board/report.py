@@ -131,7 +131,7 @@ def _verdict(one: Record, words: dict[str, str]) -> str:
 
 def _facts(one: Record, run: Run, words: dict[str, str]) -> Facts:
     began = one.began
-    attempts = ", ".join(f"{each.attempt}: {each.cause}" for each in one.of(AttemptBegan))
+    attempts = ", ".join(f"{each.attempt}: {words[each.cause]}" for each in one.of(AttemptBegan))
     return Facts(
         (
             (words["domains"], ", ".join(began.domains)),
