@@ -80,6 +80,12 @@ def test_different_panels_are_not(tmp_path):
     assert "## What is not compared" in text
 
 
+def test_panels_of_different_tokenizers_are_not(tmp_path):
+    one = write(tmp_path / "a", panel={"tokenizer": "bytes 257"})
+    other = write(tmp_path / "b", panel={"tokenizer": "gpt2"})
+    assert "different tokenizers cannot be compared" in told(one, other)
+
+
 def test_equal_tokens_are_not_equal_steps(tmp_path):
     one = write(tmp_path / "a", tokens=1_000)
     other = write(tmp_path / "b", tokens=2_000)

@@ -13,7 +13,7 @@ from steadytrain.board.charts import Line, chart
 from steadytrain.board.hypertext import visible
 from steadytrain.board.report import write_report
 from steadytrain.control import Inbox, Word, send
-from steadytrain.errors import JournalError
+from steadytrain.errors import JournalError, SettingError
 from steadytrain.events import (
     Advice,
     AttemptBegan,
@@ -88,6 +88,13 @@ def test_a_run_in_progress_is_reported_as_such(tmp_path):
 def test_a_folder_without_a_run_is_an_error(tmp_path):
     with pytest.raises(JournalError, match="nothing to report"):
         write_report(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_said_with_another(tmp_path):
+    with Journal(tmp_path, "rank0") as book:
+        book.append(began())
+    with pytest.raises(SettingError, match="--out -"):
+        write_report(tmp_path, tmp_path / "no" / "folder" / "r.html")
 
 
 def test_values_that_are_not_finite_are_marked_and_not_dropped(tmp_path):

@@ -286,6 +286,10 @@ def _panel(a: Side, b: Side, lang: str, missing: list[str]) -> list[Block]:
             missing.append(words["panel_missing"].format(name=side.name))
     if not all(found.records for found in looks):
         return []
+    known = {drawn.tokenizer for found in looks for drawn in found.drawn[-1:] if drawn.tokenizer}
+    if len(known) > 1:
+        missing.append(words["other_text"])
+        return []
     pair = _near(a, b, looks[0].records, looks[1].records)
     if pair is None:
         missing.append(words["no_near_look"].format(a=a.name, b=b.name))

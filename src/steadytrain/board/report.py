@@ -16,6 +16,7 @@ from steadytrain.board.perplexity import panel_section
 from steadytrain.board.persons import persons_section
 from steadytrain.board.record import Record, read
 from steadytrain.board.series import Floats, Run, collect
+from steadytrain.errors import SettingError
 from steadytrain.events import (
     Advice,
     AttemptBegan,
@@ -53,10 +54,18 @@ def write_report(
 
     Raises:
         JournalError: a home holds no run.
+        SettingError: the file cannot be written.
     """
     home = Path(home)
     path = out or home / f"report.{kind}"
-    path.write_text(report(home, against=against, kind=kind, lang=lang), encoding="utf-8")
+    text = report(home, against=against, kind=kind, lang=lang)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingError(
+            f"the report cannot be written to {path} ({error.strerror}). Name a file in a folder "
+            "that is there and yours with --out FILE, or print it with --out -."
+        ) from error
     return path
 
 
