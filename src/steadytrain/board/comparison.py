@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,11 +11,11 @@ from steadytrain.board.charts import Line, chart
 from steadytrain.board.page import WORDS
 from steadytrain.board.record import Record
 from steadytrain.board.series import Floats, collect
+from steadytrain.board.settings import settings
 from steadytrain.events import (
     AttemptBegan,
     Diagnosis,
     Incident,
-    OptimizerSettings,
     Outcome,
     PanelRecord,
     StepRecord,
@@ -134,41 +133,13 @@ def _heads(a: Side, b: Side, words: dict[str, str]) -> Table:
 
 def _settings(a: Side, b: Side, words: dict[str, str]) -> Block:
     """What a journal says of how a run was set up, where the two differ."""
-    found = _told(a.record), _told(b.record)
+    found = settings(a.record), settings(b.record)
     rows = [[words["setting"], a.name, b.name]]
     for key in sorted(found[0].keys() | found[1].keys()):
         values = [side.get(key, "-") for side in found]
         if values[0] != values[1]:
             rows.append([key, *values])
     return Table(rows) if len(rows) > 1 else Text(words["same_settings"])
-
-
-def _told(record: Record) -> dict[str, str]:
-    began = record.began
-    plain: dict[str, Any] = {
-        "model": began.model[:12], "parameters": began.parameters, "world": began.world,
-        "draws per step": began.draws_per_step, "ramp": began.ramp or None, "steps": began.steps,
-        "domains": ", ".join(began.domains), "panel": (began.panel or "-")[:12],
-        "panel every": began.panel_every, "data order": began.order,
-        "layers": ", ".join(began.layers), "versions": began.versions, "judge": began.recipe,
-    }  # fmt: skip
-    first = next(iter(record.of(OptimizerSettings)), None)
-    plain["optimizer"] = first.settings if first is not None else {}
-    rates = [one.lr_planned for one in record.of(StepRecord) if one.lr_planned is not None]
-    plain["highest learning rate"] = max(rates, default=None)
-    return dict(_flat("", plain))
-
-
-def _flat(name: str, value: Any) -> list[tuple[str, str]]:
-    if isinstance(value, dict):
-        return [
-            pair
-            for key, inside in value.items()
-            for pair in _flat(f"{name}.{key}" if name else str(key), inside)
-        ]
-    return (
-        [] if value is None else [(name, f"{value:g}" if isinstance(value, float) else str(value))]
-    )
 
 
 def _mixture(a: Side, b: Side, words: dict[str, str]) -> Table:
