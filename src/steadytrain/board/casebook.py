@@ -21,6 +21,7 @@ from steadytrain.events import (
     RemedyDone,
 )
 from steadytrain.phrases import cause_words, phrase, plan_words
+from steadytrain.sayings import say, translated
 from steadytrain.wording import sentence
 
 
@@ -66,12 +67,12 @@ def story(record: Record, incident: Incident, lang: str) -> list[Block]:
             continue
         said = sentence(event, lang=lang)
         if said is not None:
-            causes = event.causes if isinstance(event, Diagnosis) else ()
+            causes = translated(event, lang).causes if isinstance(event, Diagnosis) else ()
             items.append(Item(said, more=[_cause(one, lang) for one in causes]))
     blocks: list[Block] = [Heading(2, incident.id, incident.id), Items(items)]
     blocks += remedy_table(record.events, incident.id, record.began.domains, lang)
     for one in examined:
-        blocks += _evidence(record.home, one, WORDS[lang])
+        blocks += _evidence(record.home, one, lang)
     return blocks
 
 
@@ -102,14 +103,15 @@ def _cause(cause: Cause, lang: str) -> Item:
     return Item(f"{cause_words(cause, lang)}, {cause.confidence:.0%}", more=more)
 
 
-def _evidence(home: Path, seen: BatchExamined, words: dict[str, str]) -> list[Block]:
+def _evidence(home: Path, seen: BatchExamined, lang: str) -> list[Block]:
+    words = WORDS[lang]
     numbers = (
         (words["suspect"], seen.suspect_before, seen.suspect_now),
         (words["control"], seen.control_before, seen.control_now),
     )
     rows = [["", words["before"].format(step=seen.before_step), words["now"]]]
     rows += [[name, _number(before), _number(now)] for name, before, now in numbers]
-    quotes = [_sequence(one, words) for one in _texts(home, seen)]
+    quotes = [_sequence(one, lang) for one in _texts(home, seen)]
     return [Heading(3, words["evidence"]), Table(rows, has_numbers=True), *quotes]
 
 
@@ -122,11 +124,17 @@ def _texts(home: Path, seen: BatchExamined) -> list[dict[str, Any]]:
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
-def _sequence(one: dict[str, Any], words: dict[str, str]) -> Quote:
-    verdict = one.get("defect") or one["verdict"]
-    head = (
-        f"{words[one['role']]} {one['draw']} ({one['domain']}), {words['step']} {one['step']}, "
-        f"{words['loss']} {one['loss']:.2f}, z {one['z']:+.1f}: {verdict}. {one['evidence']}"
+def _sequence(one: dict[str, Any], lang: str) -> Quote:
+    words = WORDS[lang]
+    head = words["sequence"].format(
+        role=words[one["role"]],
+        draw=one["draw"],
+        domain=one["domain"],
+        step=one["step"],
+        loss=one["loss"],
+        z=one["z"],
+        verdict=phrase(one.get("defect") or one["verdict"], lang),
+        evidence=say(one["evidence"], lang),
     )
     tone: Tone = "bad" if one["verdict"] == "corrupt" else "plain"
     return Quote(head, one["text"], one["source"], tone)

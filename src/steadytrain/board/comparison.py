@@ -289,9 +289,9 @@ def _panel(a: Side, b: Side, lang: str, missing: list[str]) -> list[Block]:
         rows.append(
             [
                 "\u2003" * one.node.depth + one.node.label,
-                figure(one.interval.perplexity),
-                figure(other.perplexity),
-                change_words(one.since),
+                figure(one.interval.perplexity, lang),
+                figure(other.perplexity, lang),
+                change_words(one.since, lang),
                 told,
             ]
         )

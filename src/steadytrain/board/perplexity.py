@@ -41,14 +41,14 @@ def panel_section(events: Sequence[Event], words: dict[str, str], lang: str) -> 
     found = view(looks)
     drawn = looks.panel(found.record.version)
     said = [title_words(found, lang), *([drawn_words(drawn, lang)] if drawn else [])]
-    heads = HEADS[lang]
+    mark = "\uff1b" if lang == "zh" else "; "
     foretold = _foretold(found, _last_step(events))
     lines = [*_curves(found), *foretold]
     parts: list[Block] = [
-        Text("; ".join(said), "small"),
-        Pictures([chart(words["perplexity"], lines, log=True)], _by_step(found, heads)),
+        Text(mark.join(said), "small"),
+        Pictures([chart(words["perplexity"], lines, log=True)], _by_step(found, lang)),
         *([Text(words["foretold"], "small")] if foretold else []),
-        _numbers(found, heads),
+        _numbers(found, lang),
     ]
     if found.against is not None or found.before is not None:
         parts.append(_changes(found, lang))
@@ -111,8 +111,9 @@ def _is_fit(look: PanelRecord, place: int) -> bool:
     return bool(look.tokens[place]) and math.isfinite(look.nll[place])
 
 
-def _by_step(found: View, heads: dict[str, str]) -> Table:
+def _by_step(found: View, lang: str) -> Table:
     """The curve as numbers: the newest looks."""
+    heads = HEADS[lang]
     last = found.past[-LAST:]
     rows: list[list[str]] = [[heads["looks"], *(str(one.step) for one in last)]]
     for one in found.readings:
@@ -121,7 +122,10 @@ def _by_step(found: View, heads: dict[str, str]) -> Table:
             rows.append(
                 [
                     _name(one),
-                    *(figure(there.perplexity) if there else heads["gap"] for there in values),
+                    *(
+                        figure(there.perplexity, lang) if there else heads["gap"]
+                        for there in values
+                    ),
                 ]
             )
     return Table(rows, has_numbers=True)
@@ -170,7 +174,8 @@ def _line(found: View, one: Reading, colour: int, *, faint: bool) -> list[Line]:
     ]
 
 
-def _numbers(found: View, heads: dict[str, str]) -> Table:
+def _numbers(found: View, lang: str) -> Table:
+    heads = HEADS[lang]
     names = ("domain", "sequences", "loss", "perplexity", "interval", "macro", "bits", "training")
     rows = [[heads[name] for name in names]]
     for one in found.readings:
@@ -193,7 +198,8 @@ def _numbers(found: View, heads: dict[str, str]) -> Table:
     return Table(rows, has_numbers=True)
 
 
-def _changes(found: View, heads: dict[str, str]) -> Table:
+def _changes(found: View, lang: str) -> Table:
+    heads = HEADS[lang]
     rows = [[heads["domain"]]]
     if found.against is not None:
         rows[0].append(heads["since"].format(step=found.against.step))

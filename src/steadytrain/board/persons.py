@@ -25,6 +25,7 @@ def persons_section(home: Path, events: Sequence[Event], lang: str) -> list[Bloc
         for one in ([] if standing.has_ended else waiting)
     ]
     items += [
-        Item(f"{words['turned_down']}: {name}: {why}") for name, why in control.refusals(home)
+        Item(f"{words['turned_down']}: {name}: {say(why, lang)}")
+        for name, why in control.refusals(home)
     ]
     return [Heading(2, words["persons"]), Items(items)] if items else []

@@ -48,12 +48,12 @@ def remedy_table(
         is_good = outcome is not None and outcome.result == "cured"
         deed = words["proposed"]
         if isinstance(one, Remedy):
-            deed = _deed(one, deeds.get(one.id), words)
+            deed = _deed(one, deeds.get(one.id), lang)
         result = Cell(phrase(outcome.result, lang) if outcome else "", "good" if is_good else "bad")
         losses = (outcome.loss_before, outcome.loss_peak, outcome.loss_after) if outcome else ()
         panel = _panel(outcome, domains) if outcome else ""
         plan = plan_words(one.plan, lang)
-        rows.append([plan, one.why, deed, result, _numbers(*losses), panel])
+        rows.append([plan, say(one.why, lang), deed, result, _numbers(*losses), panel])
     found: list[Block] = [Heading(3, words["title"]), Table(rows)]
     trials = [
         _trial(trial, words, lang)

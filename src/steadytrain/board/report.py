@@ -29,6 +29,8 @@ from steadytrain.events import (
 )
 from steadytrain.goodput import Account
 from steadytrain.goodput_words import part_words, remarks, rows
+from steadytrain.phrases import phrase
+from steadytrain.sayings import say
 from steadytrain.stints import PARTS
 from steadytrain.wording import sentence
 
@@ -94,7 +96,7 @@ def _alone(one: Record, lang: str) -> list[Block]:
         Heading(1, one.name),
         Text(_verdict(one, words), "verdict"),
         *([Text(words["damaged"].format(count=one.num_bad), "note")] if one.num_bad else []),
-        _facts(one, run, words),
+        _facts(one, run, lang),
         Heading(2, words["account"]),
         *account_blocks(one.account, lang),
         *_advice(one, lang),
@@ -138,9 +140,12 @@ def _verdict(one: Record, words: dict[str, str]) -> str:
     return words["verdict"].format(state=state, step=newest, count=count, cured=len(cured))
 
 
-def _facts(one: Record, run: Run, words: dict[str, str]) -> Facts:
+def _facts(one: Record, run: Run, lang: str) -> Facts:
+    words = WORDS[lang]
     began = one.began
-    attempts = ", ".join(f"{each.attempt}: {words[each.cause]}" for each in one.of(AttemptBegan))
+    attempts = ", ".join(
+        f"{each.attempt} {phrase(each.cause, lang)}" for each in one.of(AttemptBegan)
+    )
     return Facts(
         (
             (words["domains"], ", ".join(began.domains)),
@@ -161,7 +166,7 @@ def _advice(one: Record, lang: str) -> list[Block]:
     said = {each.topic: each.text for each in one.of(Advice)}
     if not said:
         return []
-    items = [Item(text) for text in said.values()]
+    items = [Item(say(text, lang)) for text in said.values()]
     return [Heading(2, WORDS[lang]["advice"]), Items(items, is_ordered=False)]
 
 
