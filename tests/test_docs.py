@@ -69,6 +69,13 @@ def test_every_fault_kind_and_option_of_chaos_is_documented():
     )
 
 
+def test_every_option_of_the_report_is_documented():
+    text = (ROOT / "docs" / "report.md").read_text()
+    parser = cli._parser()._subparsers._group_actions[0].choices["report"]
+    options = {name for action in parser._actions for name in action.option_strings}
+    assert all(f"`{name}" in text for name in options - {"-h", "--help"})
+
+
 def test_every_action_that_a_person_can_order_is_documented_with_its_example():
     text = (ROOT / "docs" / "remedies.md").read_text()
     orders = [one for one in plans.PHRASES if one.opening not in ("skip update", "ask")]

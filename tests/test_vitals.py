@@ -53,15 +53,19 @@ class TestPace:
         assert found.step_seconds == 2.0
         assert found.seconds_left == 160.0
         assert found.tokens_per_second == 1500.0
-        assert found.tokens == 60_000
+        assert found.timesheet.tokens == 60_000
         assert found.domain_losses() == {"zh": 2.0, "en": 2.5, "code": 1.5}
 
     def test_a_rollback_takes_updates_and_tokens_back(self, run):
         run.write(ev.AttemptBegan(attempt=2, step=15, draw=480, cause="rollback"))
         run.train(16, 18, attempt=2)
         found = look(run)
-        assert (found.num_updates, found.num_lost, found.tokens) == (23, 5, 54_000)
-        assert found.tokens_lost == 15_000
+        assert (found.timesheet.num_updates, found.timesheet.num_lost, found.timesheet.tokens) == (
+            23,
+            5,
+            54_000,
+        )
+        assert found.timesheet.tokens_lost == 15_000
         assert found.kept_share == pytest.approx(18 / 23)
 
     def test_a_restart_that_is_killed_again_counts_each_update_once(self, run):
@@ -69,13 +73,17 @@ class TestPace:
             run.write(ev.AttemptBegan(attempt=attempt, step=10, draw=320, cause="restart"))
             run.train(11, 15, attempt=attempt)
         found = look(run)
-        assert (found.num_updates, found.num_lost, found.tokens) == (30, 15, 45_000)
+        assert (found.timesheet.num_updates, found.timesheet.num_lost, found.timesheet.tokens) == (
+            30,
+            15,
+            45_000,
+        )
         assert found.num_restarts == 2
 
     def test_updates_that_were_held_back_are_counted(self, run):
         run.write(record(21, (math.nan, 2.5, 1.5), committed=False, loss=math.nan))
         found = look(run)
-        assert (found.num_updates, found.num_skipped) == (21, 1)
+        assert (found.timesheet.num_updates, found.timesheet.num_skipped) == (21, 1)
         assert math.isnan(found.record.loss)
 
     def test_reading_in_pieces_gives_the_same_as_at_once(self, tmp_path):
@@ -88,8 +96,8 @@ class TestPace:
                 run.write(ev.AttemptBegan(attempt=step, step=step - 3, draw=0, cause="rollback"))
             found.refresh()
         again = look(run)
-        for name in ("num_updates", "num_lost", "tokens", "tokens_lost", "record"):
-            assert getattr(found, name) == getattr(again, name)
+        assert found.record == again.record
+        assert found.timesheet.account() == again.timesheet.account()
 
 
 class TestState:
@@ -150,7 +158,7 @@ class TestADamagedJournal:
         path.write_bytes(b"".join(lines))
         found = look(run)
         assert found.standing.step == 20
-        assert found.num_updates == 18
+        assert found.timesheet.num_updates == 18
         assert (found.news.num_damaged, found.news.num_unknown) == (2, 1)
 
     def test_a_file_that_vanishes_is_no_end(self, run):
@@ -167,9 +175,9 @@ class TestADamagedJournal:
         steps = []
         for end in range(0, len(whole) + 1, 97):
             path.write_bytes(whole[:end])
-            steps += [one.event.step for one in news.poll() if isinstance(one.event, Step)]
+            steps += [one.step for one in news.poll() if isinstance(one, Step)]
         path.write_bytes(whole)
-        steps += [one.event.step for one in news.poll() if isinstance(one.event, Step)]
+        steps += [one.step for one in news.poll() if isinstance(one, Step)]
         assert steps == list(range(1, 21))
 
 

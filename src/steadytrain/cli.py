@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     options.add_analyze(commands, _analyze)
     _add_panel(commands)
     _add_replay(commands)
-    _add_report(commands)
+    options.add_report(commands, _report)
     _add_board(commands)
     options.add_lint(commands, _lint)
     options.add_show(commands, _show)
@@ -123,14 +123,6 @@ def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     replay.add_argument("home", type=Path)
     replay.add_argument("--json", action="store_true")
     replay.set_defaults(action=_replay)
-
-
-def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    report = commands.add_parser("report", help="write a run's report as one HTML file")
-    report.add_argument("home", type=Path)
-    report.add_argument("--out", type=Path, help="file to write (HOME/report.html)")
-    report.add_argument("--lang", choices=["en", "zh"], default="en")
-    report.set_defaults(action=_report)
 
 
 def _add_board(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -309,9 +301,13 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from steadytrain.board.report import write_report
+    from steadytrain.board import report
 
-    print(write_report(options.home, options.out, lang=options.lang))
+    told = {"against": options.against, "kind": options.format, "lang": options.lang}
+    if options.out == Path("-"):
+        print(report.report(options.home, **told), end="")
+    else:
+        print(report.write_report(options.home, options.out, **told))
     return 0
 
 

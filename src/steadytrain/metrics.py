@@ -1,6 +1,6 @@
 """Runs in the text format of Prometheus: `steadytrain status --metrics`, the board's /metrics.
 
-Labels are bounded: run, domain (the first 64), state, cause, result, channel; never a step, a
+Labels are bounded: run, domain (the first 64), state, cause, result, channel, part; never a step, a
 sequence or an incident's id. Times are of this host's clock; what is not known is left out.
 
 Source: prometheus.io "Exposition formats" 0.0.4 and "Metric and label naming".
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from steadytrain import causes
+from steadytrain.stints import PARTS
 from steadytrain.vitals import State, Vitals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,6 +47,9 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "steadytrain_updates_skipped_total": ("counter", "Updates held back by the gate"),
     "steadytrain_updates_lost_total": ("counter", "Updates undone by rollbacks and restarts"),
     "steadytrain_kept_ratio": ("gauge", "Updates of the present branch over updates made"),
+    "steadytrain_goodput_ratio": ("gauge", "Productive time over all time, up to the last line"),
+    "steadytrain_time_seconds": ("gauge", "Where the time went, by part; together all of it"),
+    "steadytrain_tokens_lost_total": ("counter", "Tokens of updates that were undone"),
     "steadytrain_loss_nats": ("gauge", "Loss of the last update per token"),
     "steadytrain_domain_loss_nats": ("gauge", "The same of a domain"),
     "steadytrain_panel_loss_nats": ("gauge", "Loss of a domain of the fixed panel per token"),
@@ -96,6 +100,7 @@ def _samples(found: Vitals) -> Iterable[tuple[str, Labels, float | None]]:
     began, state = standing.began, found.state
     for one in STATES:
         yield "steadytrain_run_state", (("state", one),), float(one == state)
+    account = found.timesheet.account()
     stuck = state in ("silent", "down", "gave up") or not found.is_judging
     waiting = len(standing.proposals) + len(standing.asks())
     unseen = [name for name in standing.incidents if name not in found.acknowledged]
@@ -105,11 +110,13 @@ def _samples(found: Vitals) -> Iterable[tuple[str, Labels, float | None]]:
         "step": standing.step,
         "steps_planned": began.steps if began is not None else None,
         "attempt": standing.attempt,
-        "tokens": found.tokens,
-        "updates_total": found.num_updates,
-        "updates_skipped_total": found.num_skipped,
-        "updates_lost_total": found.num_lost,
+        "tokens": found.timesheet.tokens,
+        "updates_total": found.timesheet.num_updates,
+        "updates_skipped_total": found.timesheet.num_skipped,
+        "updates_lost_total": found.timesheet.num_lost,
         "kept_ratio": found.kept_share,
+        "goodput_ratio": account.goodput,
+        "tokens_lost_total": account.tokens_lost,
         "loss_nats": record.loss if record else None,
         "grad_norm": record.grad_norm if record else None,
         "learning_rate": record.lr if record else None,
@@ -128,6 +135,8 @@ def _samples(found: Vitals) -> Iterable[tuple[str, Labels, float | None]]:
     }
     for name, value in plain.items():
         yield f"steadytrain_{name}", (), value
+    for part in PARTS if account.wall else ():
+        yield "steadytrain_time_seconds", (("part", part),), account.seconds[part]
     for name, loss in list(found.domain_losses().items())[:MOST_DOMAINS]:
         yield "steadytrain_domain_loss_nats", (("domain", name),), loss
     for name, loss in list(found.panel_losses().items())[:MOST_DOMAINS]:

@@ -37,6 +37,27 @@ def add_lookers_on(
         command.set_defaults(action=action)
 
 
+def add_report(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", action: Action
+) -> None:
+    """`steadytrain report`."""
+    report = commands.add_parser(
+        "report", help="write a run's report, or that of two runs, as HTML or Markdown"
+    )
+    report.add_argument("home", type=Path, metavar="RUN", help="folder of the run")
+    report.add_argument(
+        "--against", type=Path, metavar="RUN", help="another run, to compare the two"
+    )
+    report.add_argument(
+        "--format", choices=["html", "md"], default="html", help="one HTML file, or Markdown (html)"
+    )
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help="where to (RUN/report.html or .md); - prints it"
+    )
+    report.add_argument("--lang", choices=["en", "zh"], default="en")
+    report.set_defaults(action=action)
+
+
 def add_tell(tell: argparse.ArgumentParser) -> None:
     """The arguments of `steadytrain tell`."""
     tell.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -16,8 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steadytrain import status
-from steadytrain.events import StepRecord
-from steadytrain.news import Item, Step
+from steadytrain.news import Noted, Step
 from steadytrain.vitals import Vitals
 from steadytrain.wording import sentence
 
@@ -38,15 +37,19 @@ class Screen:
     """What is on the screen, and what it remembers between two drawings."""
 
     def __init__(self, home: Path, *, lang: str = "en") -> None:
-        self.vitals = Vitals(home=Path(home), num_records=POINTS)
+        self.vitals = Vitals(home=Path(home))
         self._lang = lang
         self._said: deque[Text] = deque(maxlen=LINES)
         self._losses: dict[str, deque[float]] = {}
 
     def refresh(self) -> None:
         """Read what is new."""
-        for item in self.vitals.refresh():
-            self._note(item)
+        fresh = self.vitals.refresh()
+        for step in [item for item in fresh if isinstance(item, Step)][-POINTS:]:
+            self._draw_on(step)
+        for item in fresh:
+            if isinstance(item, Noted):
+                self._say(item)
 
     def draw(self) -> RenderableType:
         """The screen."""
@@ -78,13 +81,11 @@ class Screen:
             table.add_row(Text(name, style="dim"), Text(bars(losses)))
         return table
 
-    def _note(self, item: Item) -> None:
-        if isinstance(item.event, Step):
-            return
-        if isinstance(item.event, StepRecord):
-            for name, loss in self.vitals.losses_of(item.event).items():
-                self._losses.setdefault(name, deque(maxlen=POINTS)).append(loss)
-            return
+    def _draw_on(self, step: Step) -> None:
+        for name, loss in self.vitals.losses_of(step).items():
+            self._losses.setdefault(name, deque(maxlen=POINTS)).append(loss)
+
+    def _say(self, item: Noted) -> None:
         words = sentence(item.event, lang=self._lang)
         if words is not None:
             clock = time.strftime("%H:%M:%S", time.localtime(item.at))

@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 from steadytrain import metrics, vitals
+from steadytrain.goodput_words import part_words
 from steadytrain.phrases import cause_words, phrase, plan_words
 from steadytrain.sayings import say
 from steadytrain.spans import span
+from steadytrain.stints import PARTS
 from steadytrain.vitals import State, Vitals
 from steadytrain.widths import padded
 from steadytrain.wording import sentence
@@ -33,6 +35,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "processes": ("processes", "进程"),
     "ranks": ("ranks", "各 rank"),
     "kept": ("kept", "有效"),
+    "goodput": ("goodput", "有效时间"),
+    "spent": ("{share:.1%} of {time}", "{time}中的 {share:.1%}"),
     "alerts": ("alerts", "告警"),
     "per second": ("{tokens:,.0f} tokens/s", "{tokens:,.0f} 词元/秒"),
     "left": ("{time} left", "还需 {time}"),
@@ -60,6 +64,9 @@ _WORDS: dict[str, tuple[str, str]] = {
     "sure": ("{cause}, {share:.0%}", "{cause}，把握 {share:.0%}"),
     "share": (" ({share:.1%})", "（{share:.1%}）"),
 }  # fmt: skip
+
+MOST_LOSSES, LEAST_SHARE = 3, 0.001
+"""Parts of the time that are shown beside the productive one: the largest, from 0.1 % on."""
 
 MOST_SHOWN = 8
 """Domains, incidents or ranks of a line or a list; a terminal has no more room."""
@@ -120,11 +127,12 @@ def facts(found: Vitals, lang: str) -> list[tuple[str, str]]:
     """Names and numbers, in their order."""
     rows = [
         (word("pace", lang), _pace(found, lang)),
-        (word("tokens", lang), f"{found.tokens:,}"),
+        (word("tokens", lang), f"{found.timesheet.tokens:,}"),
         (word("loss", lang), _losses(found)),
         (word("panel", lang), _panel(found, lang)),
         (word("checkpoint", lang), _checkpoint(found, lang)),
         (word("kept", lang), _kept(found, lang)),
+        (word("goodput", lang), _goodput(found, lang)),
         (word("processes", lang), _processes(found, lang)),
         (word("ranks", lang), _ranks(found, lang)),
         (word("alerts", lang), _alerts(found)),
@@ -169,6 +177,7 @@ def plain(found: Vitals) -> dict[str, Any]:
     began = standing.began
     now = found.clock()
     checkpoint = found.checkpoint
+    account = found.timesheet.account()
     numbers = {
         "loss": record.loss if record else None,
         "grad_norm": record.grad_norm if record else None,
@@ -177,6 +186,7 @@ def plain(found: Vitals) -> dict[str, Any]:
         "tokens_per_second": found.tokens_per_second,
         "seconds_left": found.seconds_left,
         "kept_share": found.kept_share,
+        "goodput": account.goodput,
         "silence_seconds": found.silence if began is not None else None,
     }
     return {
@@ -189,7 +199,7 @@ def plain(found: Vitals) -> dict[str, Any]:
         "attempt": standing.attempt,
         "mode": standing.mode,
         "judging": found.is_judging,
-        "tokens": found.tokens,
+        "tokens": found.timesheet.tokens,
         **{name: _finite(value) for name, value in numbers.items()},
         "domains": {name: _finite(one) for name, one in found.domain_losses().items()},
         "panel_step": found.panel.step if found.panel else None,
@@ -199,9 +209,11 @@ def plain(found: Vitals) -> dict[str, Any]:
             "age_seconds": now - found.checkpoint_at if found.checkpoint_at else None,
             "failed_in_a_row": found.failed_in_a_row,
         },
-        "updates": found.num_updates,
-        "updates_skipped": found.num_skipped,
-        "updates_lost": found.num_lost,
+        "updates": found.timesheet.num_updates,
+        "updates_skipped": found.timesheet.num_skipped,
+        "updates_lost": found.timesheet.num_lost,
+        "tokens_lost": account.tokens_lost,
+        "time": dict(account.seconds),
         "restarts": found.num_restarts,
         "exits": dict(found.exits),
         "gave_up": found.gave_up.why if found.gave_up else None,
@@ -281,10 +293,27 @@ def _checkpoint(found: Vitals, lang: str) -> str:
 def _kept(found: Vitals, lang: str) -> str:
     if found.kept_share is None:
         return ""
+    made = found.timesheet
     return word(
-        "lost", lang, share=found.kept_share, made=found.num_updates, lost=found.num_lost,
-        skipped=found.num_skipped,
+        "lost", lang, share=found.kept_share, made=made.num_updates, lost=made.num_lost,
+        skipped=made.num_skipped,
     )  # fmt: skip
+
+
+def _goodput(found: Vitals, lang: str) -> str:
+    """The productive share, and the largest losses."""
+    account = found.timesheet.account()
+    if account.goodput is None:
+        return ""
+    losses = sorted(PARTS[1:], key=lambda part: -account.seconds[part])[:MOST_LOSSES]
+    parts = [
+        f"{part_words(part, lang)} {account.share(part):.1%}"
+        for part in losses
+        if account.share(part) >= LEAST_SHARE
+    ]
+    whole = word("spent", lang, share=account.goodput, time=span(account.wall, lang))
+    stop, comma = ("；", "，") if lang == "zh" else ("; ", ", ")
+    return stop.join([whole, comma.join(parts)]) if parts else whole
 
 
 def _processes(found: Vitals, lang: str) -> str:

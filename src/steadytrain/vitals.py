@@ -1,16 +1,16 @@
 """How a run is, for whoever looks on: `status`, `watch`, the metrics, the board.
 
 A fold over `news.News` and the progress boards. `standing.Standing` says what can be asked of a
-run; this says how it goes: state, pace, loss, checkpoints, restarts, what was lost.
+run, `goodput.Timesheet` where its time went; this says how it goes: state, pace, loss, checkpoints,
+restarts.
 """
 
 import math
 import os
 import statistics
 import time
-from array import array
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -35,10 +35,9 @@ from steadytrain.events import (
     Restart,
     RestoreVerified,
     RunBegan,
-    RunEnded,
-    StepRecord,
     WorkersStarted,
 )
+from steadytrain.goodput import Timesheet
 from steadytrain.news import Item, News, Step
 from steadytrain.progress import FOLDER, Beat, read_board
 from steadytrain.standing import Standing
@@ -70,11 +69,9 @@ class Vitals:
     """How the run of a home is; `refresh` reads what is new.
 
     Attributes:
-        num_records: steps of each look that are there whole, for who draws a curve.
+        timesheet: what was made and undone, and where the time went.
+        restored: the last state that was as its record says;
         record: the newest update; `panel` the newest look at the fixed panel.
-        num_updates, num_skipped: made in all lives, and those of them held back by the gate.
-        num_lost, tokens_lost: of updates that a rollback or a restart undid.
-        tokens: that the present branch was trained on.
         attempt_at: wall clock of the present life's first line; `longest_wait` between two
             checkpoints, or from a life's beginning to its first. [seconds]
         written: wall clock of the newest line of rank 0. [seconds since 1970]
@@ -84,10 +81,10 @@ class Vitals:
     """
 
     home: Path
-    num_records: int = 1
     clock: Callable[[], float] = time.time
     standing: Standing = field(default_factory=Standing)
-    record: StepRecord | None = None
+    timesheet: Timesheet = field(default_factory=Timesheet)
+    record: Step | None = None
     panel: PanelRecord | None = None
     checkpoint: CheckpointSaved | None = None
     checkpoint_at: float | None = None
@@ -96,11 +93,7 @@ class Vitals:
     checkpoints_failed: int = 0
     failed_in_a_row: int = 0
     restored: RestoreVerified | None = None
-    num_updates: int = 0
-    num_skipped: int = 0
-    num_lost: int = 0
-    tokens: int = 0
-    tokens_lost: int = 0
+    restored_at: float | None = None
     num_incidents: int = 0
     num_restarts: int = 0
     exits: Counter[str] = field(default_factory=Counter)
@@ -112,25 +105,24 @@ class Vitals:
     began_at: float | None = None
     written: float | None = None
     last_exit: ProcessExited | None = None
+    exited_at: float = 0.0
     gave_up: GiveUp | None = None
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     recent_tokens: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
     beats: tuple[Rank, ...] = ()
     news: News = field(init=False)
-    _steps: "array[int]" = field(default_factory=lambda: array("q"))
-    _sums: "array[int]" = field(default_factory=lambda: array("q"))
     _supervised: float | None = None
+    _moved_at: float = 0.0
     _incident_ids: set[str] = field(default_factory=set)
     _has_workers: bool = False
 
     def __post_init__(self) -> None:
-        self.news = News(self.home, num_records=self.num_records)
+        self.news = News(self.home)
 
     def refresh(self) -> list[Item]:
         """Read what is new; returns it."""
         fresh = self.news.poll()
-        for item in fresh:
-            self.note(item)
+        self.take(fresh)
         self.refresh_ranks()
         return fresh
 
@@ -138,13 +130,26 @@ class Vitals:
         """Read the progress boards."""
         self.beats = _read_ranks(self.home)
 
+    def take(self, items: Iterable[Item]) -> None:
+        """Take lines into account: each writer's in their order, the writers in any."""
+        steps: list[Step] = []
+        for item in items:
+            if isinstance(item, Step):
+                steps.append(item)
+                continue
+            self._make(steps)
+            steps = []
+            self.note(item)
+        self._make(steps)
+
     def note(self, item: Item) -> None:
         """Take one line into account."""
+        if isinstance(item, Step):
+            self._make([item])
+            return
+        self.timesheet.note(item.writer, item.at, item.event)
         if item.writer == "rank0":
             self.written = item.at
-        if isinstance(item.event, Step):
-            self._make(item.event)
-            return
         self.standing.note(item.event)
         self._note_training(item.event, item.at)
         self._note_processes(item.event, item.at)
@@ -158,7 +163,7 @@ class Vitals:
             return "gave up"
         if self.standing.has_ended:
             return "ended"
-        if self.last_exit is not None:
+        if self.last_exit is not None and self.exited_at >= self._moved_at:
             return "down"
         return "silent" if self.silence > self.patience else "running"
 
@@ -199,8 +204,8 @@ class Vitals:
     @property
     def kept_share(self) -> float | None:
         """Updates of the present branch over updates made in all lives."""
-        made = self.num_updates
-        return (made - self.num_lost - self.num_skipped) / made if made else None
+        made, lost = self.timesheet.num_updates, self.timesheet.num_lost
+        return (made - lost - self.timesheet.num_skipped) / made if made else None
 
     def domain_losses(self) -> dict[str, float]:
         """Loss of each domain in the newest update; those without a token are left out."""
@@ -210,45 +215,32 @@ class Vitals:
         """Loss of each domain of the fixed panel at its newest look."""
         return {} if self.panel is None else self.losses_of(self.panel)
 
-    def losses_of(self, record: StepRecord | PanelRecord) -> dict[str, float]:
+    def losses_of(self, record: Step | PanelRecord) -> dict[str, float]:
         """Mean loss of each domain; those without a token are left out."""
         domains = self.standing.began.domains if self.standing.began is not None else ()
         pairs = zip(domains, record.nll, record.tokens, strict=False)
         return {name: nll / tokens for name, nll, tokens in pairs if tokens}
 
-    def _make(self, step: Step) -> None:
-        self._undo(step.step - 1)
-        self.num_updates += 1
-        self.num_skipped += not step.committed
-        self.tokens += sum(step.tokens)
-        self._steps.append(step.step)
-        self._sums.append(sum(step.tokens))
-        if step.seconds is not None and math.isfinite(step.seconds):
-            self.recent.append(step.seconds)
-            self.recent_tokens.append(sum(step.tokens))
-        self.standing.step = step.step
-        self.last_exit = None
-
-    def _undo(self, kept: int) -> None:
-        """Updates after this one are no part of the branch any more."""
-        while self._steps and self._steps[-1] > kept:
-            self._steps.pop()
-            gone = self._sums.pop()
-            self.num_lost += 1
-            self.tokens -= gone
-            self.tokens_lost += gone
+    def _make(self, steps: list[Step]) -> None:
+        if not steps:
+            return
+        self.timesheet.add(steps)
+        for one in steps[-RECENT:]:
+            if one.seconds is not None and math.isfinite(one.seconds):
+                self.recent.append(one.seconds)
+                self.recent_tokens.append(sum(one.tokens))
+        last = steps[-1]
+        self.record = last
+        self.standing.step, self.standing.draw = last.step, last.draw_end
+        self.written = self._moved_at = last.at
 
     def _note_training(self, event: Event, at: float) -> None:
         match event:
-            case StepRecord():
-                self.record = event
             case RunBegan():
                 self.began_at = at
             case AttemptBegan():
-                self._undo(event.step)
-                self.attempt_at = at
+                self.attempt_at = self._moved_at = at
                 self.is_judging = True
-                self.last_exit = None
                 if event.cause == "restart":
                     self.num_restarts += 1
             case PanelRecord():
@@ -260,8 +252,8 @@ class Vitals:
             case CheckpointFailed():
                 self.checkpoints_failed += 1
                 self.failed_in_a_row += 1
-            case RestoreVerified() if event.source != "rehearsal":
-                self.restored = event
+            case RestoreVerified(differences=()) if event.source != "rehearsal":
+                self.restored, self.restored_at = event, at
             case Incident():
                 self._incident_ids.add(event.id)
                 self.num_incidents = len(self._incident_ids)
@@ -271,8 +263,6 @@ class Vitals:
                 self.results[event.result] += 1
             case JudgingEnded():
                 self.is_judging = False
-            case RunEnded():
-                self.last_exit = None
 
     def _note_processes(self, event: Event, at: float) -> None:
         match event:
@@ -281,7 +271,7 @@ class Vitals:
             case Heartbeat():
                 self._supervised = at - event.silent_seconds
             case ProcessExited():
-                self.last_exit = event
+                self.last_exit, self.exited_at = event, at
                 self.exits["hung" if event.hung else "died"] += 1
             case GiveUp():
                 self.gave_up = event

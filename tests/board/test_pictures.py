@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from steadytrain.board.pictures import Window, heat, picture, shares
-from steadytrain.board.track import Step, Track
+from steadytrain.board.track import Track
+from steadytrain.news import Step
 from tests.board.rig import unpack
 
 

@@ -10,10 +10,12 @@ import pytest
 from steadytrain.actions import RollBack
 from steadytrain.board import series
 from steadytrain.board.charts import Line, chart
-from steadytrain.board.report import visible, write_report
+from steadytrain.board.hypertext import visible
+from steadytrain.board.report import write_report
 from steadytrain.control import Inbox, Word, send
-from steadytrain.errors import JournalError
+from steadytrain.errors import JournalError, SettingError
 from steadytrain.events import (
+    Advice,
     AttemptBegan,
     PanelRecord,
     PersonSaid,
@@ -48,6 +50,17 @@ def test_a_page_tells_the_whole_story_without_a_network(healed, tmp_path, lang):
     assert "words:" in page  # the sequences' sources
 
 
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_markdown_tells_the_same_story(healed, tmp_path, lang):
+    path = write_report(healed, tmp_path / f"{lang}.md", kind="md", lang=lang)
+    text = path.read_text()
+    assert "SIGKILL" in text
+    assert "## incident-1" in text
+    assert "```text" in text
+    assert not re.search(r"<[a-z]", re.sub(r"```.*?```", "", text, flags=re.S))
+    assert text.count("\n## ") == 6
+
+
 def test_text_from_training_data_is_never_markup(healed, tmp_path):
     (path,) = (healed / "incidents" / "incident-1").glob("*.json")
     texts = json.loads(path.read_text())
@@ -75,6 +88,13 @@ def test_a_run_in_progress_is_reported_as_such(tmp_path):
 def test_a_folder_without_a_run_is_an_error(tmp_path):
     with pytest.raises(JournalError, match="nothing to report"):
         write_report(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_said_with_another(tmp_path):
+    with Journal(tmp_path, "rank0") as book:
+        book.append(began())
+    with pytest.raises(SettingError, match="--out -"):
+        write_report(tmp_path, tmp_path / "no" / "folder" / "r.html")
 
 
 def test_values_that_are_not_finite_are_marked_and_not_dropped(tmp_path):
@@ -210,7 +230,50 @@ class TestThePanel:
         with Journal(tmp_path, "rank0") as book:
             for event in (began(("<b>",)), looks.look(0, [2.0]), looks.look(10, [1.9])):
                 book.append(event)
-        assert "<b>" not in write_report(tmp_path).read_text().split("<h2>")[3]
+        assert "<b>" not in write_report(tmp_path).read_text().split("The fixed panel")[1]
+
+
+def test_what_follows_from_the_looks_is_foretold_with_a_band(tmp_path):
+    events = looks.run(("zh",), [lambda step: 1 + 1 / (1 + step)], range(0, 2000, 100))
+    with Journal(tmp_path, "rank0") as book:
+        for event in events:
+            book.append(event)
+    page = write_report(tmp_path).read_text()
+    assert "The pale continuation" in page
+    assert page.count('class="band"') == 2  # of the looks, and of what comes
+
+
+def test_the_account_is_a_bar_a_table_and_what_follows_from_it(tmp_path):
+    with Journal(tmp_path, "rank0") as book:
+        book.append(began(("zh",)))
+        book.append(AttemptBegan(attempt=1, step=0, draw=0, cause="start"))
+        for step in range(1, 40):
+            book.append(record(step, (2.0,), seconds=10.0))
+        book.append(AttemptBegan(attempt=2, step=30, draw=0, cause="restart"))
+        for step in range(31, 35):
+            book.append(record(step, (2.0,), seconds=10.0, attempt=2))
+        book.append(Advice(topic="mixing", text="give <zh> more"))
+    page = write_report(tmp_path).read_text()
+    assert '<i class="productive" style="flex:' in page
+    assert "undone and made again" in page
+    assert "undid 9 updates on 9,000 tokens" in page
+    assert "give &lt;zh&gt; more" in page
+    chinese = write_report(tmp_path, lang="zh").read_text()
+    assert "作废重做" in chinese
+
+
+def test_a_damaged_journal_is_reported_all_the_same(tmp_path):
+    with Journal(tmp_path, "rank0") as book:
+        book.append(began(("zh",)))
+        for step in range(1, 40):
+            book.append(record(step, (2.0,)))
+    (path,) = (tmp_path / "journal").glob("*.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[7] = b"\x00" * 30 + b"\n"
+    path.write_bytes(b"".join(lines) + b'{"v":1,"torn')
+    page = write_report(tmp_path).read_text()
+    assert "is at step 39" in page
+    assert "1 lines of the journal cannot be read" in page
 
 
 def test_a_band_on_a_logarithmic_axis_lies_about_its_curve():

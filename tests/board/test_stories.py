@@ -17,6 +17,7 @@ from steadytrain.board.looks import looks
 from steadytrain.board.machines import machines
 from steadytrain.board.stories import lines, tone
 from steadytrain.corpora import linting
+from steadytrain.stints import PARTS
 from tests.board.rig import Writer, began, start, step, write_incident, write_run
 from tests.samples import EVERY_KIND
 
@@ -98,9 +99,9 @@ class TestAGlance:
 
     def test_the_account_adds_up_to_the_wall_clock(self, tmp_path):
         account = glance(healed(tmp_path))["account"]
-        parts = ("productive", "redone", "checkpoints", "rest")
-        assert sum(account[name] for name in parts) == pytest.approx(account["wall"])
-        assert account["redone"] == 5.0
+        assert set(account["parts"]) == set(PARTS)
+        assert sum(account["parts"].values()) == pytest.approx(account["wall"])
+        assert account["parts"]["repeated"] == 5.0
 
     def test_changes_with_the_journal(self, tmp_path):
         writer = write_run(tmp_path / "r1", 5)

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from steadytrain.board.track import BASELINE, BLOCK, PLAIN, Step, Track
+from steadytrain.board.track import BASELINE, BLOCK, PLAIN, Track
+from steadytrain.news import Step
 
 NAN = math.nan
 
@@ -43,8 +44,6 @@ def test_a_return_makes_what_came_later_a_branch_and_sums_go_on_from_there():
     assert (branch.attempt, branch.until) == (1, 2)
     assert one.number("step").tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert one.number("tokens")[-1] == 7 * 400
-    assert one.redone == 4
-    assert one.seconds_redone == 4.0
 
 
 def test_a_return_to_the_newest_step_gives_nothing_up():
@@ -89,13 +88,6 @@ def test_a_branch_remembers_how_strange_it_was():
     one = track(*(made(at + 1, losses=(loss, 3.0), loss=loss) for at, loss in enumerate(losses)))
     one.go_back(290, attempt=2)
     assert one.branches[0].strange[0, -1] > 20
-
-
-def test_steps_that_were_held_up_count_as_usual_in_the_productive_time():
-    one = track(
-        *(made(at) for at in range(1, 11)), made(11, seconds=500.0), made(12, committed=False)
-    )
-    assert one.number("productive")[-1] == 11.0
 
 
 def test_domains_that_nobody_named_have_numbers():

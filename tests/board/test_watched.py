@@ -19,12 +19,12 @@ def test_a_growing_journal_is_read_once_and_line_by_line(tmp_path):
     writer = write_run(tmp_path, 10)
     one = watched(tmp_path)
     assert one.catch_up(seconds=9)
-    seen = one.source.bytes_read
+    seen = one.news.bytes_read
     assert not one.catch_up(seconds=9)
     writer.add(step(11))
     assert one.catch_up(seconds=9)
     assert one.track.rows == 11
-    assert one.source.bytes_read - seen == len(Writer(tmp_path / "x").line(step(11))) + 1
+    assert one.news.bytes_read - seen == len(Writer(tmp_path / "x").line(step(11))) + 1
 
 
 def test_a_torn_last_line_waits_until_it_is_whole(tmp_path):
@@ -36,7 +36,7 @@ def test_a_torn_last_line_waits_until_it_is_whole(tmp_path):
     assert one.track.rows == 3
     writer.tear(line[50:])
     one.catch_up(seconds=9)
-    assert (one.track.rows, one.source.num_bad) == (4, 0)
+    assert (one.track.rows, one.news.num_bad) == (4, 0)
 
 
 def test_a_life_that_ended_torn_is_followed_by_the_next_file(tmp_path):
@@ -51,7 +51,7 @@ def test_a_life_that_ended_torn_is_followed_by_the_next_file(tmp_path):
     one.catch_up(seconds=9)
     assert one.track.number("step").tolist() == [1, 2, 3, 4]
     assert one.track.branches[0].step.tolist() == [4, 5]
-    assert one.source.num_bad == 0
+    assert one.news.num_bad == 0
 
 
 def test_a_bad_line_is_told_and_what_follows_is_read(tmp_path):
@@ -60,8 +60,8 @@ def test_a_bad_line_is_told_and_what_follows_is_read(tmp_path):
     writer.add(step(4))
     one = watched(tmp_path)
     one.catch_up(seconds=9)
-    assert (one.track.rows, one.source.num_bad) == (4, 3)
-    assert one.source.bad[0].file == "rank0.0.jsonl"
+    assert (one.track.rows, one.news.num_bad) == (4, 3)
+    assert one.news.bad[0].file == "rank0.0.jsonl"
 
 
 def test_numbers_that_are_none_are_read(tmp_path):
@@ -102,7 +102,7 @@ def test_heartbeats_are_kept_the_newest_alone(tmp_path):
     )
     one = watched(tmp_path)
     one.catch_up(seconds=9)
-    assert one.source.heartbeats[0].event.step == 8
+    assert one.heartbeats[0].event.step == 8
     assert one.events == []
 
 

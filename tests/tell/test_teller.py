@@ -87,7 +87,7 @@ def ledger_of(home):
     return [
         item.event
         for item in News(home, writers=("tell",)).poll()
-        if isinstance(item.event, ev.AlertSent)
+        if isinstance(getattr(item, "event", None), ev.AlertSent)
     ]
 
 

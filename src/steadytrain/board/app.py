@@ -20,7 +20,6 @@ import hashlib
 import json
 import math
 import re
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +45,6 @@ from steadytrain.errors import JournalError, SettingError
 from steadytrain.events import BatchExamined
 from steadytrain.sayings import say
 from steadytrain.standing import look
-from steadytrain.vitals import Vitals
 
 MOST_BODY = 64 << 10
 MOST_SERIES = 64
@@ -64,8 +62,6 @@ class Board:
     hub: Hub = field(default_factory=Hub)
     counts: dict[str, corpus.Counts] = field(default_factory=dict)
     door: Door | None = None
-    vitals: dict[str, Vitals] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, request: Request) -> Watched:
         """The run that is asked for.
@@ -112,15 +108,13 @@ class Board:
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     def _metrics(self) -> str:
-        """One fold over each journal, carried on from scrape to scrape."""
-        with self.lock:
-            shown = {name: one.home for name, one in list(self.library.runs.items())}
-            self.vitals = {
-                name: self.vitals.get(name) or Vitals(home=home) for name, home in shown.items()
-            }
-            for one in self.vitals.values():
-                one.refresh()
-            return metrics.metrics(list(self.vitals.values()))
+        """Of the runs that are read whole: counters that grow while one is read would tell lies."""
+        with contextlib.ExitStack() as locks:
+            shown = [one for one in list(self.library.runs.values()) if one.is_read]
+            for one in shown:
+                locks.enter_context(one.lock)
+                one.vitals.refresh_ranks()
+            return metrics.metrics([one.vitals for one in shown])
 
     async def one_run(self, request: Request) -> Response:
         lang = _lang(request)
@@ -132,7 +126,7 @@ class Board:
                 "lines": stories.lines(one, lang),
                 "standing": cases.standing(one, lang),
                 "began": _began(one),
-                "bad": [{"file": bad.file, "why": bad.why} for bad in one.source.bad],
+                "bad": [{"file": bad.file, "why": bad.why} for bad in one.news.bad],
                 "may_change": self.token is not None,
             }
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from steadytrain import control, plans
-from steadytrain.board.source import Noted
 from steadytrain.board.stories import incident_of, line
 from steadytrain.board.watched import Watched
 from steadytrain.errors import SettingError
@@ -23,6 +22,7 @@ from steadytrain.events import (
     RestoreVerified,
     TrialDone,
 )
+from steadytrain.news import Noted
 from steadytrain.phrases import cause_words, phrase, plan_words
 from steadytrain.sayings import say, translated
 from steadytrain.standing import Setting

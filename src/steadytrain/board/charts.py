@@ -105,8 +105,9 @@ def chart(
         )
     for step in alarms if alarms is not None else ():
         body.append(f'<path class="held" d="M{at_x(float(step)):.1f} {TOP}v7"/>')
+    role = "group" if flags else "img"  # a picture has nothing in it that can be followed
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="{role}" '
         f'aria-label="{escape(title)}">{"".join(body)}</svg>'
     )
 

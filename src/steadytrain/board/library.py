@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steadytrain import journal
-from steadytrain.board.source import has_journal
 from steadytrain.board.watched import Watched
 from steadytrain.errors import SettingError
+from steadytrain.news import has_journal
 
 DEEPEST = 3
 """Folders below a root in which runs are looked for: runs/demo-DATE/guarded has two."""
@@ -140,7 +140,7 @@ class Library:
 
 
 def _patience(one: Watched) -> float:
-    is_still = time.time() - one.source.newest > 60.0 or one.standing.has_ended
+    is_still = time.time() - one.news.newest > 60.0 or one.standing.has_ended
     return IDLE_SECONDS if is_still else 0.0
 
 

@@ -99,7 +99,7 @@ def _ranks(one: Watched) -> list[dict[str, Any]]:
     found = []
     for rank in sorted({*range(world), *boards})[:4096]:
         beat = progress.read_board(boards[rank]) if rank in boards else None
-        heard = one.source.heartbeats.get(rank)
+        heard = one.heartbeats.get(rank)
         event = heard.event if heard is not None else None
         ago = _seconds_since(beat, boards.get(rank))
         left = exits.get(rank, [])

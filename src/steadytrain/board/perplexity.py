@@ -1,12 +1,13 @@
 """The report's section on the fixed panel: curves with bands, numbers, changes, what they tell."""
 
+import math
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 
+from steadytrain.board.blocks import Block, Item, Items, Pictures, Table, Text
 from steadytrain.board.charts import Line, chart
-from steadytrain.events import Event
+from steadytrain.events import AttemptBegan, Event, PanelRecord, RunBegan, RunEnded
 from steadytrain.panel_words import (
     HEADS,
     change_words,
@@ -18,40 +19,116 @@ from steadytrain.panel_words import (
     title_words,
 )
 from steadytrain.perplexity import Reading, View, gather, series, view, view_of
-from steadytrain.sayings import say
+from steadytrain.stats.forecast import Curve
+from steadytrain.stats.student import two_sided
 from steadytrain.stories import Story, story_lines
+
+LAST = 8
+"""Looks in the table that stands for the curves."""
+
+AHEAD = 0.2
+"""Steps that are foretold, as a share of those that were made. Source: guess."""
 
 MOST_CURVES = 8
 """Domains in one chart; of more, the nodes above them are drawn."""
 
 
-def panel_section(events: Sequence[Event], words: dict[str, str], lang: str) -> list[str]:
-    """Paragraphs of HTML; one sentence for a run without a panel."""
+def panel_section(events: Sequence[Event], words: dict[str, str], lang: str) -> list[Block]:
+    """Curves with bands and forecast, numbers, changes, stories; one sentence without a panel."""
     looks = gather(events)
     if not looks.records:
-        return [f"<p>{words['no_panel']}</p>"]
+        return [Text(words["no_panel"])]
     found = view(looks)
     drawn = looks.panel(found.record.version)
     said = [title_words(found, lang), *([drawn_words(drawn, lang)] if drawn else [])]
     mark = "\uff1b" if lang == "zh" else "; "
-    parts = [
-        f'<p class="small">{escape(mark.join(said))}</p>',
-        chart(words["perplexity"], _curves(found), log=True),
+    foretold = _foretold(found, _last_step(events))
+    lines = [*_curves(found), *foretold]
+    parts: list[Block] = [
+        Text(mark.join(said), "small"),
+        Pictures([chart(words["perplexity"], lines, log=True)], _by_step(found, lang)),
+        *([Text(words["foretold"], "small")] if foretold else []),
         _numbers(found, lang),
     ]
     if found.against is not None or found.before is not None:
         parts.append(_changes(found, lang))
     if looks.stories:
-        parts.append("<ol>" + "".join(_story(one, lang) for one in looks.stories) + "</ol>")
-    if looks.advice:
-        parts.append(f'<p class="small">{escape(say(looks.advice, lang))}</p>')
-    return [*parts, *[f'<p class="note">{escape(one)}</p>' for one in remarks(found, lang)]]
+        parts.append(Items([_story(one, lang) for one in looks.stories]))
+    return [*parts, *[Text(one, "note") for one in remarks(found, lang)]]
 
 
-def _story(story: Story, lang: str) -> str:
+def _story(story: Story, lang: str) -> Item:
     first, *more = story_lines(story, lang=lang)
-    rest = "".join(f'<br><span class="small">{escape(one)}</span>' for one in more)
-    return f"<li>{escape(first)}{rest}</li>"
+    return Item(first, more=[Item(one) for one in more])
+
+
+def _last_step(events: Sequence[Event]) -> int | None:
+    """The last one that the run will make, as far as is known: 0 if it has ended."""
+    steps, has_ended = None, False
+    for event in events:
+        match event:
+            case RunBegan():
+                steps = event.steps
+            case RunEnded():
+                has_ended = True
+            case AttemptBegan():
+                has_ended = False
+    return 0 if has_ended else steps
+
+
+def _foretold(found: View, end: int | None) -> list[Line]:
+    """Where the domains' curves lead, no further than to `end`, with the 95 % band of one look."""
+    drawn = [one for one in _drawn(found) if one.node.is_leaf]
+    places = [one.node.leaves[0] for one in drawn]
+    past = [look for look in found.past if all(_is_fit(look, place) for place in places)]
+    if not past or not places:
+        return []
+    steps = [look.step for look in past]
+    losses = [[look.nll[place] / look.tokens[place] for place in places] for look in past]
+    line = Curve().fit(steps, losses)
+    if line is None:
+        return []
+    last = steps[-1]
+    most = last + round(AHEAD * last) if end is None else min(end, last + round(AHEAD * last))
+    if most <= last:
+        return []
+    ahead = [last + round(part * (most - last)) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    forecasts = [line.at(step) for step in ahead]
+    lines = []
+    for at in range(len(places)):
+        middle = np.array([one.loss[at] for one in forecasts])
+        half = np.array([two_sided(round(one.freedom[at])) * one.error[at] for one in forecasts])
+        lines.append(
+            Line(
+                name="", x=np.array(ahead, dtype=np.float64), y=np.exp(middle), colour=at,
+                faint=True, band=(np.exp(middle - half), np.exp(middle + half)),
+            )
+        )  # fmt: skip
+    return lines
+
+
+def _is_fit(look: PanelRecord, place: int) -> bool:
+    return bool(look.tokens[place]) and math.isfinite(look.nll[place])
+
+
+def _by_step(found: View, lang: str) -> Table:
+    """The curve as numbers: the newest looks."""
+    heads = HEADS[lang]
+    last = found.past[-LAST:]
+    rows: list[list[str]] = [[heads["looks"], *(str(one.step) for one in last)]]
+    for one in found.readings:
+        if one.interval is not None:
+            values = series(found, one.node)[-LAST:]
+            rows.append(
+                [
+                    _name(one),
+                    *(
+                        figure(there.perplexity, lang) if there else heads["gap"]
+                        for there in values
+                    ),
+                ]
+            )
+    return Table(rows, has_numbers=True)
 
 
 def _curves(found: View) -> list[Line]:
@@ -97,7 +174,7 @@ def _line(found: View, one: Reading, colour: int, *, faint: bool) -> list[Line]:
     ]
 
 
-def _numbers(found: View, lang: str) -> str:
+def _numbers(found: View, lang: str) -> Table:
     heads = HEADS[lang]
     names = ("domain", "sequences", "loss", "perplexity", "interval", "macro", "bits", "training")
     rows = [[heads[name] for name in names]]
@@ -118,10 +195,10 @@ def _numbers(found: View, lang: str) -> str:
                 trained,
             ]
         )
-    return _table(rows)
+    return Table(rows, has_numbers=True)
 
 
-def _changes(found: View, lang: str) -> str:
+def _changes(found: View, lang: str) -> Table:
     heads = HEADS[lang]
     rows = [[heads["domain"]]]
     if found.against is not None:
@@ -139,16 +216,8 @@ def _changes(found: View, lang: str) -> str:
             size = percent(one.jitter)[1:] if one.knows_jitter else "?"
             row += [change_words(one.last, lang), finds, size]
         rows.append(row)
-    return _table(rows)
+    return Table(rows, has_numbers=True)
 
 
 def _name(one: Reading) -> str:
     return "\u2003" * one.node.depth + one.node.label
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
-    )
-    return f'<div class="wide"><table class="numbers"><tr>{head}</tr>{body}</table></div>'

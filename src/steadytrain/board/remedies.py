@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
 
+from steadytrain.board.blocks import Block, Cell, Heading, Item, Items, Table
 from steadytrain.events import Event, Outcome, Proposal, Remedy, RemedyDone, Trial, TrialDone
 from steadytrain.phrases import phrase, plan_words
 from steadytrain.sayings import say
@@ -27,7 +27,9 @@ WORDS = {
 }  # fmt: skip
 
 
-def remedy_table(events: Sequence[Event], incident: str, domains: Sequence[str], lang: str) -> str:
+def remedy_table(
+    events: Sequence[Event], incident: str, domains: Sequence[str], lang: str
+) -> list[Block]:
     """One row for each remedy or proposal of an incident; nothing where there was none."""
     words = WORDS[lang]
     plans = [
@@ -36,39 +38,32 @@ def remedy_table(events: Sequence[Event], incident: str, domains: Sequence[str],
     carried = {one.id for one in plans if isinstance(one, Remedy)}
     plans = [one for one in plans if isinstance(one, Remedy) or one.id not in carried]
     if not plans:
-        return ""
+        return []
     deeds = {one.remedy: one for one in events if isinstance(one, RemedyDone)}
     outcomes = {one.remedy: one for one in events if isinstance(one, Outcome)}
-    rows = []
+    names = ("plan", "why", "deed", "outcome", "loss", "panel")
+    rows: list[list[Cell | str]] = [[words[name] for name in names]]
     for one in plans:
         outcome = outcomes.get(one.id)
-        result = "" if outcome is None else phrase(outcome.result, lang)
-        kind = "good" if outcome is not None and outcome.result == "cured" else "bad"
+        is_good = outcome is not None and outcome.result == "cured"
         deed = words["proposed"]
         if isinstance(one, Remedy):
             deed = _deed(one, deeds.get(one.id), lang)
-        cells = (
-            escape(plan_words(one.plan, lang)),
-            escape(say(one.why, lang)),
-            escape(deed),
-            f'<b class="{kind}">{escape(result)}</b>',
-            _numbers(outcome.loss_before, outcome.loss_peak, outcome.loss_after) if outcome else "",
-            _panel(outcome, domains) if outcome else "",
-        )
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    names = ("plan", "why", "deed", "outcome", "loss", "panel")
-    head = "".join(f"<th>{words[name]}</th>" for name in names)
+        result = Cell(phrase(outcome.result, lang) if outcome else "", "good" if is_good else "bad")
+        losses = (outcome.loss_before, outcome.loss_peak, outcome.loss_after) if outcome else ()
+        panel = _panel(outcome, domains) if outcome else ""
+        plan = plan_words(one.plan, lang)
+        rows.append([plan, say(one.why, lang), deed, result, _numbers(*losses), panel])
+    found: list[Block] = [Heading(3, words["title"]), Table(rows)]
     trials = [
         _trial(trial, words, lang)
         for one in events
         if isinstance(one, TrialDone) and one.incident == incident
         for trial in one.trials
     ]
-    tried = f"<h3>{words['tried']}</h3><ul>{''.join(trials)}</ul>" if trials else ""
-    return (
-        f"<h3>{words['title']}</h3><div class='wide'><table class='numbers remedies'>"
-        f"<tr>{head}</tr>{''.join(rows)}</table></div>{tried}"
-    )
+    if trials:
+        found += [Heading(3, words["tried"]), Items(trials, is_ordered=False)]
+    return found
 
 
 def _deed(remedy: Remedy, deed: RemedyDone | None, lang: str) -> str:
@@ -82,18 +77,18 @@ def _deed(remedy: Remedy, deed: RemedyDone | None, lang: str) -> str:
 
 def _panel(outcome: Outcome, domains: Sequence[str]) -> str:
     lines = [
-        f"{escape(name)} {_perplexity(before)} / {_perplexity(after)}"
+        f"{name} {_perplexity(before)} / {_perplexity(after)}"
         for name, before, after in zip(
             domains, outcome.panel_before, outcome.panel_after, strict=False
         )
     ]
-    return "<br>".join(lines)
+    return "\n".join(lines)
 
 
-def _trial(trial: Trial, words: dict[str, str], lang: str) -> str:
+def _trial(trial: Trial, words: dict[str, str], lang: str) -> Item:
     losses = ", ".join(f"{one:.3f}" for one in trial.losses)
     control = "" if trial.control is None else f"; {words['control']} {trial.control:.3f}"
-    return f"<li>{escape(plan_words(trial.plan, lang))}: {words['losses']} {losses}{control}</li>"
+    return Item(f"{plan_words(trial.plan, lang)}: {words['losses']} {losses}{control}")
 
 
 def _numbers(*values: float | None) -> str:

@@ -1,157 +1,184 @@
-"""A run's report as one HTML file that opens without a network, in English or Chinese."""
+"""A run's report, alone or beside another run: one HTML file, or Markdown; English or Chinese."""
 
-import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-from steadytrain import journal
+from steadytrain.board import hypertext, markdown
+from steadytrain.board.blocks import Bar, Block, Facts, Heading, Item, Items, Pictures, Table, Text
+from steadytrain.board.casebook import incident_table, opened, story
 from steadytrain.board.charts import Flag, Line, chart
-from steadytrain.board.page import PAGE, WORDS
+from steadytrain.board.comparison import comparison
+from steadytrain.board.page import WORDS
 from steadytrain.board.perplexity import panel_section
 from steadytrain.board.persons import persons_section
-from steadytrain.board.remedies import remedy_table
-from steadytrain.board.series import Run, collect
-from steadytrain.errors import JournalError
+from steadytrain.board.record import Record, read
+from steadytrain.board.series import Floats, Run, collect
+from steadytrain.errors import SettingError
 from steadytrain.events import (
-    Alarm,
+    Advice,
     AttemptBegan,
-    BatchExamined,
+    CheckpointFailed,
+    CheckpointRefused,
     CheckpointSaved,
-    Diagnosis,
-    Event,
-    Incident,
+    JudgingEnded,
     Outcome,
-    Remedy,
-    RemedyDone,
-    RunBegan,
     RunEnded,
-    StepRecord,
 )
-from steadytrain.phrases import cause_words, phrase, plan_words
-from steadytrain.sayings import say, translated
+from steadytrain.goodput import Account
+from steadytrain.goodput_words import part_words, remarks, rows
+from steadytrain.phrases import phrase
+from steadytrain.sayings import say
+from steadytrain.stints import PARTS
 from steadytrain.wording import sentence
 
+Format = Literal["html", "md"]
 
-def write_report(home: Path, out: Path | None = None, *, lang: str = "en") -> Path:
+LEAST_SHARE = 0.0005
+"""A part of the time below this has no place in the bar."""
+
+
+def write_report(
+    home: Path,
+    out: Path | None = None,
+    *,
+    against: Path | None = None,
+    kind: Format = "html",
+    lang: str = "en",
+) -> Path:
     """Write the report of a run, finished or not; returns the file.
 
+    Args:
+        out: None for HOME/report.html, or HOME/report.md.
+        against: the home of another run to compare with.
+
     Raises:
-        JournalError: the home holds no run.
+        JournalError: a home holds no run.
+        SettingError: the file cannot be written.
     """
     home = Path(home)
-    events = journal.load(home, "rank0")
-    began = next((event for event in events if isinstance(event, RunBegan)), None)
-    if began is None:
-        raise JournalError(
-            f"{home} holds no journal of a run, so there is nothing to report. "
-            "Give the folder that the run was started with, such as runs/r1."
-        )
-    path = out or home / "report.html"
-    path.write_text(_page(home, events, began, lang), encoding="utf-8")
+    path = out or home / f"report.{kind}"
+    text = report(home, against=against, kind=kind, lang=lang)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingError(
+            f"the report cannot be written to {path} ({error.strerror}). Name a file in a folder "
+            "that is there and yours with --out FILE, or print it with --out -."
+        ) from error
     return path
 
 
-def _page(home: Path, events: Sequence[Event], began: RunBegan, lang: str) -> str:
+def report(
+    home: Path, *, against: Path | None = None, kind: Format = "html", lang: str = "en"
+) -> str:
+    """The same as text.
+
+    Raises:
+        JournalError: a home holds no run.
+    """
+    one = read(home)
+    if against is None:
+        title, blocks = one.name, _alone(one, lang)
+    else:
+        other = read(against)
+        title = WORDS[lang]["versus"].format(a=one.name, b=other.name)
+        blocks = comparison(one, other, lang)
+    return hypertext.page(title, blocks, lang) if kind == "html" else markdown.document(blocks)
+
+
+def _alone(one: Record, lang: str) -> list[Block]:
     words = WORDS[lang]
-    run = collect(events, began.domains)
-    incidents = [one for one in events if isinstance(one, Incident) and one.change == "opened"]
+    run = collect(one.events, one.began.domains)
+    blocks: list[Block] = [
+        Heading(1, one.name),
+        Text(_verdict(one, words), "verdict"),
+        *([Text(words["damaged"].format(count=one.num_bad), "note")] if one.num_bad else []),
+        _facts(one, run, lang),
+        Heading(2, words["account"]),
+        *account_blocks(one.account, lang),
+        *_advice(one, lang),
+        Heading(2, words["incidents"]),
+        incident_table(one, lang),
+        Heading(2, words["curves"]),
+        *_curves(one, run, words),
+        Heading(2, words["panel"]),
+        *panel_section(one.events, words, lang),
+        *persons_section(one.home, one.events, lang),
+    ]
+    for incident in opened(one):
+        blocks += story(one, incident, lang)
+    return [*blocks, Heading(2, words["processes"]), _processes(one, lang)]
+
+
+def account_blocks(account: Account, lang: str) -> list[Block]:
+    """Where the time went: a bar, a table, what follows from it."""
+    words = WORDS[lang]
+    if account.goodput is None:
+        return [Text(words["nothing"])]
     parts = [
-        f"<h1>{escape(began.run)}</h1>",
-        f'<p class="verdict">{escape(_verdict(events, incidents, words))}</p>',
-        _facts(events, began, run, lang),
-        f"<h2>{words['incidents']}</h2>",
-        _incident_table(events, incidents, lang),
-        f"<h2>{words['curves']}</h2>",
-        *_curves(run, began, incidents, words),
-        f"<h2>{words['panel']}</h2>",
-        *panel_section(events, words, lang),
-        persons_section(home, events, lang),
-        *[_story(home, events, one, began, lang) for one in incidents],
-        f"<h2>{words['processes']}</h2>",
-        _processes(home, events, lang),
+        (part_words(part, lang), part, account.share(part))
+        for part in PARTS
+        if account.share(part) >= LEAST_SHARE
     ]
-    return (
-        PAGE.replace("LANG", lang)
-        .replace("TITLE", escape(began.run))
-        .replace("BODY", "\n".join(parts))
-    )
+    heads = (words["part"], words["time"], words["share"])
+    return [
+        Bar(words["account"], parts),
+        Table([heads, *rows(account, lang)], has_numbers=True),
+        *[Text(one) for one in remarks(account, lang)],
+    ]
 
 
-def _verdict(events: Sequence[Event], incidents: list[Incident], words: dict[str, str]) -> str:
-    cured = {one.incident for one in events if isinstance(one, Outcome) and one.result == "cured"}
-    ended = any(isinstance(one, RunEnded) for one in events)
-    newest = max((one.step for one in events if isinstance(one, StepRecord)), default=0)
+def _verdict(one: Record, words: dict[str, str]) -> str:
+    cured = {each.incident for each in one.of(Outcome) if each.result == "cured"}
+    ended = any(True for _ in one.of(RunEnded))
+    newest = one.found.record.step if one.found.record is not None else 0
     state = words["ended"] if ended else words["going"]
-    return words["verdict"].format(state=state, step=newest, count=len(incidents), cured=len(cured))
+    count = len(opened(one))
+    return words["verdict"].format(state=state, step=newest, count=count, cured=len(cured))
 
 
-def _facts(events: Sequence[Event], began: RunBegan, run: Run, lang: str) -> str:
+def _facts(one: Record, run: Run, lang: str) -> Facts:
     words = WORDS[lang]
-    attempts = [one for one in events if isinstance(one, AttemptBegan)]
-    saved = [one for one in events if isinstance(one, CheckpointSaved)]
-    rows = {
-        words["domains"]: ", ".join(began.domains),
-        words["parameters"]: f"{began.parameters:,}",
-        words["steps"]: f"{int(run.steps.max(initial=0)):,} / {began.steps or '?'}",
-        words["redone"]: f"{int((~run.kept).sum()):,}",
-        words["held"]: f"{int((~run.committed).sum()):,}",
-        words["attempts"]: ", ".join(
-            f"{one.attempt} {phrase(one.cause, lang)}" for one in attempts
-        ),
-        words["checkpoints"]: f"{len(saved)}",
-        words["versions"]: ", ".join(f"{k} {v}" for k, v in began.versions.items()),
-    }
-    cells = "".join(f"<dt>{k}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
-    return f"<dl>{cells}</dl>"
-
-
-def _incident_table(events: Sequence[Event], incidents: list[Incident], lang: str) -> str:
-    words = WORDS[lang]
-    if not incidents:
-        return f"<p>{words['quiet']}</p>"
-    rows = []
-    for number, one in enumerate(incidents, start=1):
-        cause = next(
-            (e.causes[0] for e in events if isinstance(e, Diagnosis) and e.incident == one.id), None
-        )
-        remedies = [e for e in events if isinstance(e, Remedy) and e.incident == one.id]
-        outcomes = [e for e in events if isinstance(e, Outcome) and e.incident == one.id]
-        result = outcomes[-1].result if outcomes else ""
-        cells = (
-            f'<a href="#{escape(one.id)}">{number}</a>',
-            str(one.step),
-            escape(", ".join(phrase(name, lang) for name in one.signals)),
-            escape(f"{cause_words(cause, lang)}, {cause.confidence:.0%}" if cause else ""),
-            escape("; ".join(plan_words(remedy.plan, lang) for remedy in remedies)),
-            f'<b class="{"good" if result == "cured" else "bad"}">{phrase(result, lang)}</b>',
-        )
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    heads = (
-        "#",
-        words["step"],
-        words["signals"],
-        words["cause"],
-        words["remedy"],
-        words["outcome"],
+    began = one.began
+    attempts = ", ".join(
+        f"{each.attempt} {phrase(each.cause, lang)}" for each in one.of(AttemptBegan)
     )
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+    return Facts(
+        (
+            (words["domains"], ", ".join(began.domains)),
+            (words["parameters"], f"{began.parameters:,}"),
+            (words["steps"], f"{int(run.steps.max(initial=0)):,} / {began.steps or '?'}"),
+            (words["tokens"], f"{one.account.tokens:,}"),
+            (words["redone"], f"{int((~run.kept).sum()):,}"),
+            (words["held"], f"{int((~run.committed).sum()):,}"),
+            (words["attempts"], attempts),
+            (words["checkpoints"], str(len(list(one.of(CheckpointSaved))))),
+            (words["versions"], ", ".join(f"{k} {v}" for k, v in began.versions.items())),
+        )
+    )
 
 
-def _curves(
-    run: Run, began: RunBegan, incidents: list[Incident], words: dict[str, str]
-) -> list[str]:
+def _advice(one: Record, lang: str) -> list[Block]:
+    """The newest of each topic."""
+    said = {each.topic: each.text for each in one.of(Advice)}
+    if not said:
+        return []
+    items = [Item(say(text, lang)) for text in said.values()]
+    return [Heading(2, WORDS[lang]["advice"]), Items(items, is_ordered=False)]
+
+
+def _curves(one: Record, run: Run, words: dict[str, str]) -> list[Block]:
     if not run.steps.size:
-        return [f"<p>{words['empty']}</p>"]
+        return [Text(words["empty"])]
     flags = [
-        Flag(x=one.onset, label=str(number), anchor=one.id)
-        for number, one in enumerate(incidents, start=1)
+        Flag(x=each.onset, label=str(number), anchor=each.id)
+        for number, each in enumerate(opened(one), start=1)
     ]
-    strange = ~run.committed | ~np.isfinite(run.series["loss"]) | _infinite(run.series["grad_norm"])
+    strange = ~run.committed | ~np.isfinite(run.series["loss"])
+    strange |= np.isinf(run.series["grad_norm"])
     alarms = np.unique(run.steps[strange]).astype(np.float64)
     last = float(run.steps.max())
 
@@ -164,18 +191,32 @@ def _curves(
             lines += _branches(run, values, label, index)
         return chart(title, lines, flags=flags, alarms=alarms, log=log, last_step=last)
 
-    found = [draw(words["loss"], [(f"loss:{name}", name) for name in began.domains])]
-    found += [draw(f"{words['loss']}: {name}", [(f"loss:{name}", name)]) for name in began.domains]
+    domains = one.began.domains
+    found = [draw(words["loss"], [(f"loss:{name}", name) for name in domains])]
+    found += [draw(f"{words['loss']}: {name}", [(f"loss:{name}", name)]) for name in domains]
     found += [
         draw(words["grad"], [("grad_norm", "")], log=True),
         draw(words["lr"], [("lr", words["used"]), ("lr_planned", words["planned"])], log=True),
         draw(words["update"], [("update", "")], log=True),
         draw(words["speed"], [("tokens/s", "")]),
     ]
-    return ['<div class="charts">', *found, "</div>", f'<p class="small">{words["legend"]}</p>']
+    return [Pictures(found, _in_numbers(run, words)), Text(words["legend"], "small")]
 
 
-def _branches(run: Run, values: Any, label: str, colour: int) -> list[Line]:
+def _in_numbers(run: Run, words: dict[str, str]) -> Table:
+    """The surviving curves, for where none can be drawn."""
+    names = ("number", "first", "least", "most", "last")
+    rows = [[words[name] for name in names]]
+    for name, values in run.series.items():
+        known = values[run.kept]
+        finite = known[np.isfinite(known)]
+        if finite.size:
+            shown = (known[0], finite.min(), finite.max(), known[-1])
+            rows.append([name, *(f"{one:.4g}" for one in shown)])
+    return Table(rows, has_numbers=True)
+
+
+def _branches(run: Run, values: Floats, label: str, colour: int) -> list[Line]:
     """The surviving curve, and each abandoned stretch as a faint one."""
     lines = []
     given_up = np.flatnonzero(~run.kept)
@@ -195,138 +236,12 @@ def _branches(run: Run, values: Any, label: str, colour: int) -> list[Line]:
     return [*lines, Line(name=label, x=x, y=values[run.kept][order], colour=colour)]
 
 
-def _story(
-    home: Path, events: Sequence[Event], incident: Incident, began: RunBegan, lang: str
-) -> str:
-    parts = [f'<section id="{escape(incident.id)}"><h2>{escape(incident.id)}</h2><ol>']
-    examined: list[BatchExamined] = []
-    remedies: set[str] = set()
-    for event in events:
-        is_own = getattr(event, "incident", None) == incident.id
-        is_own = is_own or (isinstance(event, Incident) and event.id == incident.id)
-        is_own = is_own or (isinstance(event, RemedyDone) and event.remedy in remedies)
-        is_own = is_own or (
-            isinstance(event, Alarm)
-            and event.attempt == incident.attempt
-            and incident.onset <= event.step <= incident.step + 3
-        )
-        if not is_own:
-            continue
-        if isinstance(event, BatchExamined):
-            examined.append(event)
-            continue
-        if isinstance(event, Remedy):
-            remedies.add(event.id)
-        words_now = sentence(event, lang=lang)
-        if words_now is None:
-            continue
-        parts.append(f"<li>{escape(words_now)}")
-        if isinstance(event, Diagnosis):
-            parts.append(_causes(event, lang))
-        parts.append("</li>")
-    parts.append("</ol>")
-    parts.append(remedy_table(events, incident.id, began.domains, lang))
-    parts += [_evidence(home, one, began, lang) for one in examined]
-    return "".join([*parts, "</section>"])
-
-
-def _causes(diagnosis: Diagnosis, lang: str) -> str:
-    words = WORDS[lang]
-    rows = []
-    for cause in translated(diagnosis, lang).causes:
-        support = "".join(f'<li class="for">{escape(one)}</li>' for one in cause.evidence)
-        against = "".join(f'<li class="against">{escape(one)}</li>' for one in cause.against)
-        refuted = (
-            f"<p>{words['refuted']}: {escape(cause.refuted_by)}</p>" if cause.refuted_by else ""
-        )
-        rows.append(
-            f"<div class='cause'><b>{escape(cause_words(cause, lang))}, {cause.confidence:.0%}</b>"
-            f"<ul>{support}{against}</ul>{refuted}</div>"
-        )
-    return "".join(rows)
-
-
-def _evidence(home: Path, seen: BatchExamined, began: RunBegan, lang: str) -> str:
-    words = WORDS[lang]
-    numbers = [
-        (words["suspect"], seen.suspect_before, seen.suspect_now),
-        (words["control"], seen.control_before, seen.control_now),
+def _processes(one: Record, lang: str) -> Block:
+    kinds = (CheckpointRefused, CheckpointFailed, AttemptBegan, JudgingEnded)
+    told = [
+        each.event
+        for each in one.noted
+        if each.writer.startswith("supervisor") or isinstance(each.event, kinds)
     ]
-    rows = "".join(
-        f"<tr><td>{name}</td><td>{_number(before)}</td><td>{_number(now)}</td></tr>"
-        for name, before, now in numbers
-    )
-    head = (
-        f"<th></th><th>{words['before'].format(step=seen.before_step)}</th><th>{words['now']}</th>"
-    )
-    table = f'<table class="numbers"><tr>{head}</tr>{rows}</table>'
-    texts = "".join(_sequence(one, lang) for one in _texts(home, seen))
-    return f"<h3>{words['evidence']}</h3>{table}<div class='texts'>{texts}</div>"
-
-
-def _texts(home: Path, seen: BatchExamined) -> list[dict[str, Any]]:
-    path = home / seen.path if seen.path else None
-    if path is None or not path.exists():
-        return []
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def _sequence(one: dict[str, Any], lang: str) -> str:
-    words = WORDS[lang]
-    head = words["sequence"].format(
-        role=words[one["role"]],
-        draw=one["draw"],
-        domain=one["domain"],
-        step=one["step"],
-        loss=one["loss"],
-        z=one["z"],
-        verdict=phrase(one.get("defect") or one["verdict"], lang),
-        evidence=say(one["evidence"], lang),
-    )
-    kind = "corrupt" if one["verdict"] == "corrupt" else "clean"
-    return (
-        f"<figure class='{kind}'><figcaption>{escape(head)}<br><small>{escape(one['source'])}"
-        f"</small></figcaption><pre>{visible(one['text'])}</pre></figure>"
-    )
-
-
-def visible(text: str) -> str:
-    """Text from training data as harmless HTML: markup escaped, invisible characters shown."""
-    shown = []
-    for char in text:
-        if char == "\n":
-            shown.append("<i>&#x23ce;</i>\n")
-        elif char == "\t":
-            shown.append("<i>&#x2192;</i>\t")
-        elif not char.isprintable() or char == "\ufffd":
-            shown.append(f"<i>\\u{ord(char):04x}</i>")
-        else:
-            shown.append(escape(char))
-    return "".join(shown)
-
-
-def _processes(home: Path, events: Sequence[Event], lang: str) -> str:
-    told = []
-    if journal.files(home, "supervisor"):
-        told += [(line.at, line.event) for line in journal.lines(home, "supervisor")]
-    kinds = ("CheckpointRefused", "CheckpointFailed", "AttemptBegan", "JudgingEnded")
-    told += [
-        (line.at, line.event)
-        for line in journal.lines(home, "rank0")
-        if type(line.event).__name__ in kinds
-    ]
-    rows = [
-        f"<li>{escape(words)}</li>"
-        for _, event in sorted(told, key=lambda pair: pair[0])
-        if (words := sentence(event, lang=lang)) is not None
-    ]
-    return f"<ol>{''.join(rows)}</ol>" if rows else f"<p>{WORDS[lang]['no_exits']}</p>"
-
-
-def _infinite(values: Any) -> Any:
-    return np.isinf(values)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    items = [Item(said) for event in told if (said := sentence(event, lang=lang)) is not None]
+    return Items(items) if items else Text(WORDS[lang]["no_exits"])

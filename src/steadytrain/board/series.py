@@ -18,12 +18,14 @@ class Run:
     Attributes:
         steps, kept, committed: step of each record; whether it lies on the branch that survived;
             whether its update landed.
+        tokens: of each record, all domains together.
         series: name -> values; NaN where a record has none.
     """
 
     steps: NDArray[np.int64]
     kept: NDArray[np.bool_]
     committed: NDArray[np.bool_]
+    tokens: Floats
     series: dict[str, Floats]
 
 
@@ -58,6 +60,7 @@ def collect(events: Sequence[Event], domains: Sequence[str]) -> Run:
         steps=np.array([one.step for one in records], dtype=np.int64),
         kept=np.array(kept, dtype=bool),
         committed=np.array([one.committed for one in records], dtype=bool),
+        tokens=tokens.sum(1),
         series=series,
     )
 

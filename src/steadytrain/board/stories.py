@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from steadytrain.board.source import Noted
 from steadytrain.board.watched import Watched
 from steadytrain.events import (
     Alarm,
@@ -25,6 +24,7 @@ from steadytrain.events import (
     TrialDone,
     TrialWanted,
 )
+from steadytrain.news import Noted
 from steadytrain.wording import sentence
 
 MOST_LINES = 400

@@ -7,11 +7,11 @@ rows behind it leave the track and become a branch of their own, drawn faintly.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from steadytrain.board.pyramid import BLOCK, Floats, Pyramid, Singles, grown
+from steadytrain.news import Step
 
 PLAIN = ("loss", "grad_norm", "update", "lr", "lr_planned", "tokens/s")
 """Series that are not of a domain; those of the domains follow, `loss:zh`."""
@@ -23,28 +23,6 @@ LEAST = BLOCK // 2
 """Values without which nothing is usual. Source: as `Band`, half a window."""
 
 MAD_TO_SIGMA = 1.4826
-RECENT = 200
-"""Steps that say how long one takes. Source: guess."""
-
-
-class Step(msgspec.Struct, gc=False):
-    """What is read of a StepRecord, and the clock of its line."""
-
-    at: float
-    attempt: int
-    step: int
-    draw_end: int
-    loss: float
-    nll: tuple[float, ...]
-    tokens: tuple[int, ...]
-    committed: bool = True
-    grad_norm: float | None = None
-    update: float | None = None
-    lr: float | None = None
-    lr_planned: float | None = None
-    seconds: float | None = None
-    corrupt: tuple[int, ...] = ()
-    repeated: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,15 +46,12 @@ class Track:
         domains: D names; series are PLAIN and one loss for each of them.
         odd: (row, series) of each value that is there and not finite, ordered by row.
         branches: the given up ones, oldest first.
-        redone, seconds_redone: rows that were given up, and their seconds.
     """
 
     domains: tuple[str, ...] = ()
     rows: int = 0
     odd: list[tuple[int, int]] = field(default_factory=list)
     branches: list[Branch] = field(default_factory=list)
-    redone: int = 0
-    seconds_redone: float = 0.0
     _pyramid: Pyramid = field(init=False)
     _strange: Pyramid = field(init=False)
     _numbers: Floats = field(init=False)
@@ -96,8 +71,8 @@ class Track:
         return (*PLAIN, *(f"loss:{name}" for name in self.domains))
 
     def number(self, name: str) -> Floats:
-        """One of step, at, seconds, committed, corrupt, repeated; or tokens, productive (seconds):
-        sums up to each row on this branch."""
+        """One of step, at, seconds, committed, corrupt, repeated; or tokens: the sum up to each row
+        on this branch."""
         found: Floats = self._numbers[_NUMBERS.index(name), : self.rows]
         return found
 
@@ -143,7 +118,6 @@ class Track:
             "at": _column(steps, "at"),
             "tokens": self._sums[:, self.rows : end].sum(0),
             "seconds": seconds,
-            "productive": self._productive(steps, seconds),
             "committed": _column(steps, "committed"),
             "corrupt": np.array(corrupt, dtype=np.float64),
             "repeated": _column(steps, "repeated"),
@@ -156,9 +130,6 @@ class Track:
         keep = int(np.searchsorted(self.number("step"), step, side="right"))
         if keep == self.rows:
             return
-        seconds = self.number("seconds")[keep:]
-        self.seconds_redone += float(np.nansum(seconds))
-        self.redone += self.rows - keep
         self.branches.append(
             Branch(
                 attempt=attempt - 1,
@@ -201,17 +172,6 @@ class Track:
         known_SN = np.pad(known_SN, ((0, 0), (short, room)), constant_values=np.nan)
         return _strange(known_SN, stop - first + room)[:, : stop - first]
 
-    def _productive(self, steps: Sequence[Step], seconds: Floats) -> Floats:
-        """Seconds of committed updates up to each row. What takes longer than twice the usual time
-        of a step was held up by something else, and counts as usual."""
-        recent = np.concatenate([self.number("seconds")[-RECENT:], seconds[:RECENT]])
-        recent = recent[np.isfinite(recent)]
-        usual = float(np.median(recent)) if recent.size else 0.0
-        held_up = ~np.isfinite(seconds) | (seconds > 2 * usual)
-        spent = np.where(held_up, usual, seconds) * _column(steps, "committed")
-        before = float(self.number("productive")[-1]) if self.rows else 0.0
-        return before + np.cumsum(spent)
-
     def _note_odd(self, steps: Sequence[Step], plain_SN: Floats, means_ND: Floats) -> None:
         for at, name in enumerate(PLAIN[:-1]):
             for row in np.flatnonzero(~np.isfinite(plain_SN[at])).tolist():
@@ -226,7 +186,7 @@ class Track:
         self.odd.sort()
 
 
-_NUMBERS = ("step", "at", "tokens", "seconds", "productive", "committed", "corrupt", "repeated")
+_NUMBERS = ("step", "at", "tokens", "seconds", "committed", "corrupt", "repeated")
 
 
 def _column(steps: Sequence[Step], name: str) -> Floats:

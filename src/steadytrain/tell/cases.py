@@ -17,7 +17,7 @@ from steadytrain.events import (
     RemedyDone,
     TrialDone,
 )
-from steadytrain.news import Item
+from steadytrain.news import Noted
 from steadytrain.phrases import cause_words, plan_words
 from steadytrain.tell import words as say
 from steadytrain.tell.notes import Level, Note, Threads
@@ -40,7 +40,7 @@ class Cases:
     _incident_of: dict[str, str] = field(default_factory=dict)
     _alarms: list[Alarm] = field(default_factory=list)
 
-    def hear(self, event: Event, item: Item, vitals: Vitals) -> list[Note]:
+    def hear(self, event: Event, item: Noted, vitals: Vitals) -> list[Note]:
         """The news of one event, if it is about an incident."""
         match event:
             case Alarm():
@@ -82,7 +82,7 @@ class Cases:
                 return self._person(event, item)
         return []
 
-    def _opened(self, event: Incident, item: Item, vitals: Vitals) -> list[Note]:
+    def _opened(self, event: Incident, item: Noted, vitals: Vitals) -> list[Note]:
         lang = self.threads.lang
         subject = say.signals(event.signals, event.directions, lang)
         thread = self.threads.begin(event.id, "incident", item.at, subject)
@@ -97,7 +97,7 @@ class Cases:
         name = f"{thread.id}/opened"
         return self.threads.note(thread, name, level, item.at, "\n".join(lines))
 
-    def _remedy(self, event: Remedy, item: Item) -> list[Note]:
+    def _remedy(self, event: Remedy, item: Noted) -> list[Note]:
         self._incident_of[event.id] = event.incident
         thread = self.threads.get(event.incident)
         questions = [one.question for one in event.plan if isinstance(one, AskPerson)]
@@ -109,7 +109,7 @@ class Cases:
         text = words("asks", lang, question=say.join(asked, lang))
         return self.threads.note(thread, f"{thread.id}/{event.id}", "critical", item.at, text)
 
-    def _proposal(self, event: Proposal, item: Item, vitals: Vitals) -> list[Note]:
+    def _proposal(self, event: Proposal, item: Noted, vitals: Vitals) -> list[Note]:
         thread = self.threads.get(event.incident)
         if thread is None:
             return []
@@ -123,7 +123,7 @@ class Cases:
         lines = [sentence(event, lang=self.threads.lang) or "", waits]
         return self.threads.note(thread, name, "critical", item.at, "\n".join(lines))
 
-    def _person(self, event: PersonSaid, item: Item) -> list[Note]:
+    def _person(self, event: PersonSaid, item: Noted) -> list[Note]:
         """A word to the run shows that somebody looks: at its incident, or at all open ones."""
         open_ones = [one.id for one in self.threads.open_of("incident")]
         if event.verb in ("observe", "ask", "act"):

@@ -12,7 +12,7 @@ from steadytrain import journal
 from steadytrain.acknowledgements import Word
 from steadytrain.errors import JournalError, SettingError
 from steadytrain.events import AlertAcknowledged, AlertSent
-from steadytrain.news import Item, News
+from steadytrain.news import Item, News, Noted
 
 WRITER = "tell"
 LOCK = Path("tell") / "lock"
@@ -38,6 +38,8 @@ class Ledger:
         self._lock = threading.Lock()
 
     def _remember(self, item: Item) -> None:
+        if not isinstance(item, Noted):
+            return
         if isinstance(item.event, AlertSent):
             self.past.append((item.event, item.at))
         elif isinstance(item.event, AlertAcknowledged):

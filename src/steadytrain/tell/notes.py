@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from steadytrain.events import Event
-from steadytrain.news import Item
+from steadytrain.news import Noted
 from steadytrain.tell.words import Lang, words
 from steadytrain.wording import sentence
 
@@ -123,7 +123,7 @@ class Threads:
         return self.note(thread, f"{name}/told", level, at, text, ends=ends)
 
     def say(
-        self, event: Event, item: Item, thread: Thread | None, what: str, level: Level = "info", *,
+        self, event: Event, item: Noted, thread: Thread | None, what: str, level: Level = "info", *,
         ends: bool = False,
     ) -> list[Note]:  # fmt: skip
         """The event's own sentence, in a thread; nothing if it is of no thread."""

@@ -25,7 +25,7 @@ from steadytrain.events import (
     Trend,
     WorkersFinished,
 )
-from steadytrain.news import Item, Step
+from steadytrain.news import Item, Noted, Step
 from steadytrain.phrases import phrase
 from steadytrain.sayings import translated
 from steadytrain.tell import words as say
@@ -53,9 +53,9 @@ class Rules:
 
     def hear(self, item: Item, vitals: Vitals) -> list[Note]:
         """The news of one line; `vitals` knows everything up to it."""
-        event = item.event
-        if isinstance(event, Step):
+        if isinstance(item, Step):
             return []
+        event = item.event
         if item.writer == "tell":
             return self._acknowledged(event, item.at)
         notes = self._cases.hear(event, item, vitals)
@@ -64,7 +64,7 @@ class Rules:
         notes += self._checkpoint(event, item)
         return notes + self._judgment(event, item)
 
-    def _run(self, event: Event, item: Item, vitals: Vitals) -> list[Note]:
+    def _run(self, event: Event, item: Noted, vitals: Vitals) -> list[Note]:
         match event:
             case RunBegan():
                 text = words(
@@ -93,7 +93,7 @@ class Rules:
                 )
         return []
 
-    def _resumed(self, event: AttemptBegan, item: Item) -> list[Note]:
+    def _resumed(self, event: AttemptBegan, item: Noted) -> list[Note]:
         origin = phrase(event.checkpoint or "the beginning", self.threads.lang)
         text = words("resumed", self.threads.lang, step=event.step, origin=origin)
         down = self.threads.open_of("process")
@@ -107,7 +107,7 @@ class Rules:
             notes += self.threads.note(thread, name, "info", item.at, text, ends=True)
         return notes
 
-    def _process(self, event: Event, item: Item) -> list[Note]:
+    def _process(self, event: Event, item: Noted) -> list[Note]:
         match event:
             case ProcessExited():
                 subject = words("process hung" if event.hung else "process", self.threads.lang)
@@ -136,7 +136,7 @@ class Rules:
         down = self.threads.open_of("process")
         return down[-1] if down else None
 
-    def _checkpoint(self, event: Event, item: Item) -> list[Note]:
+    def _checkpoint(self, event: Event, item: Noted) -> list[Note]:
         match event:
             case CheckpointSaved():
                 return self._saved(event, item)
@@ -156,7 +156,7 @@ class Rules:
                 )  # fmt: skip
         return []
 
-    def _saved(self, event: CheckpointSaved, item: Item) -> list[Note]:
+    def _saved(self, event: CheckpointSaved, item: Noted) -> list[Note]:
         self._failed.clear()
         notes = []
         for thread in self.threads.open("checkpoints-", "no-checkpoint-"):
@@ -165,7 +165,7 @@ class Rules:
             notes += self.threads.note(thread, name, "info", item.at, text, ends=True)
         return notes
 
-    def _checkpoint_failed(self, event: CheckpointFailed, item: Item) -> list[Note]:
+    def _checkpoint_failed(self, event: CheckpointFailed, item: Noted) -> list[Note]:
         self._failed.append(item.seq)
         count = len(self._failed)
         if count < FAILED_IN_A_ROW:
@@ -180,7 +180,7 @@ class Rules:
         said = words("checkpoint failed", self.threads.lang, count=count, reason=reason)
         return self.threads.note(thread, f"{name}/{item.seq}", level, item.at, said)
 
-    def _judgment(self, event: Event, item: Item) -> list[Note]:
+    def _judgment(self, event: Event, item: Noted) -> list[Note]:
         match event:
             case JudgingEnded():
                 thread = self.threads.begin(
@@ -199,7 +199,7 @@ class Rules:
                 return self._trend(event, item)
         return []
 
-    def _trend(self, event: Trend, item: Item) -> list[Note]:
+    def _trend(self, event: Trend, item: Noted) -> list[Note]:
         known = self.threads.get(event.id)
         is_news = not event.is_expected or event.state == "did not"
         if known is None and not is_news:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steadytrain.events import AlertSent
-from steadytrain.news import Item
+from steadytrain.news import Item, Noted
 from steadytrain.phrases import phrase
 from steadytrain.spans import span
 from steadytrain.tell.notes import Note, Rule, Thread, Threads
@@ -74,7 +74,7 @@ class Vigil:
 
     def note(self, item: Item) -> None:
         """The same, of a line as it is read."""
-        if isinstance(item.event, AlertSent):
+        if isinstance(item, Noted) and isinstance(item.event, AlertSent):
             self.restore(item.event, item.at)
 
     @property

@@ -3,7 +3,7 @@ import { html, useSignal } from "./lib.js";
 import { ask, useAsked } from "./net.js";
 import { lang, t } from "./words.js";
 import { whole, duration, clock, ago, bytes, percent, NONE } from "./format.js";
-import { Problem, Empty } from "./parts.js";
+import { Problem, Empty, spent } from "./parts.js";
 import { Feed } from "./side.js";
 
 export function Machines({ id, told, glance, now, beat }) {
@@ -43,8 +43,7 @@ function Rank({ one, ahead, isOver, unlike }) {
 
 export function Account({ account }) {
   if (!account) return html`<p class="empty small">${t("nothing_yet")}</p>`;
-  const parts = ["productive", "redone", "checkpoints", "rest"];
-  return html`<div class="account"><span class="meter tall" role="img" aria-label=${t("account")}>${parts.map((name) => html`<i class=${name} style=${`flex:${account[name]}`}></i>`)}</span>
-    <dl>${parts.map((name) => html`<div><dt><i class="dot ${name}"></i>${t(`account_${name}`)}</dt><dd class="n">${duration(account[name])} <b>${percent(account[name] / account.wall, 1)}</b></dd></div>`)}
+  return html`<div class="account"><span class="meter tall" role="img" aria-label=${t("account")}>${spent(account).map(([name, seconds]) => html`<i class=${name} style=${`flex:${seconds}`}></i>`)}</span>
+    <dl>${spent(account).map(([name, seconds]) => html`<div><dt><i class="dot ${name}"></i>${t(`account_${name}`)}</dt><dd class="n">${duration(seconds)} <b>${percent(seconds / account.wall, 1)}</b></dd></div>`)}
     <div><dt>${t("account_wall")}</dt><dd class="n">${duration(account.wall)}</dd></div></dl></div>`;
 }

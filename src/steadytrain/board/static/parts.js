@@ -11,7 +11,7 @@ export function stateOf(one, now) {
 }
 
 export const TONES = {
-  training: "good", incident: "warn", waiting: "warn", silent: "bad", unguarded: "bad", "gave up": "bad",
+  training: "good", incident: "warn", waiting: "warn", silent: "bad", unguarded: "bad", "gave up": "bad", down: "bad",
   unreadable: "bad", ended: "plain", empty: "plain", reading: "plain",
 };
 
@@ -28,13 +28,17 @@ export function useNow(now, every = 1000) {
   return value;
 }
 
+// What of the time is worth a line: [part, seconds], in the order of the account.
+export function spent(account) {
+  return Object.entries(account.parts).filter(([name, seconds]) => name === "productive" || seconds >= 5e-4 * account.wall);
+}
+
 export function Goodput({ account, isLong }) {
   if (!account || account.wall < 1) return html`<span class="soft">${NONE}</span>`;
-  const parts = ["productive", "redone", "checkpoints", "rest"];
-  const words = parts.map((name) => `${t(`account_${name}`)} ${percent(account[name] / account.wall, 1)}`).join(" \u00b7 ");
+  const words = spent(account).map(([name, seconds]) => `${t(`account_${name}`)} ${percent(seconds / account.wall, 1)}`).join(" \u00b7 ");
   return html`<span class="goodput" title=${words} role="img" aria-label=${words}>
-    <b>${percent(account.productive / account.wall, isLong ? 1 : 0)}</b>
-    <span class="meter">${parts.map((name) => html`<i class=${name} style=${`flex:${Math.max(0, account[name])}`}></i>`)}</span></span>`;
+    <b>${percent(account.parts.productive / account.wall, isLong ? 1 : 0)}</b>
+    <span class="meter">${spent(account).map(([name, seconds]) => html`<i class=${name} style=${`flex:${seconds}`}></i>`)}</span></span>`;
 }
 
 export function Progress({ one }) {
