@@ -228,6 +228,7 @@ def test_a_list_whose_lint_has_not_ended_is_refused(lint, tmp_path):
         ("a.parquet", b"PAR1 broken PAR1"),
         ("odd.jsonl", b'{"text": 5}\n{"no": "text"}\nnot json\n'),
     ],
+    ids=["gzip", "Megatron", "MDS", "Parquet", "JSON Lines"],
 )
 def test_a_broken_file_is_named_and_the_others_are_read(verdicts, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
