@@ -15,24 +15,22 @@ import json
 import shutil
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import xxhash
-from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from steadytrain import durable
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import CheckpointFailed, CheckpointSaved
+from steadytrain.train import dcp
 from steadytrain.train.crew import Crew, explain
 from steadytrain.train.hashed import HashedFiles
 from steadytrain.train.manifest import (
@@ -54,9 +52,6 @@ from steadytrain.train.state import (
     layout,
 )
 from steadytrain.train.writer import SlotStorage, Writer
-
-SAVES_ALONE = "no_dist" in signature(state_dict_saver.save).parameters
-"""Whether DCP can be told that one rank saves alone; torch 2.6 looks for a process group itself."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -137,7 +132,7 @@ class Checkpoints:
             extra: kept in the manifest; plain data.
             blocked_seconds: what the snapshot cost the training loop, for the record.
         """
-        _permit_one_rank()
+        dcp.permit_one_rank()
         with self._changed:
             is_full = sum(isinstance(job, _Job) and job.lease is not None for job in self._jobs) > 1
             job = _Job(
@@ -236,7 +231,7 @@ class Checkpoints:
         Raises:
             CheckpointError: it cannot be read after all; the live state is neither old nor new.
         """
-        _permit_one_rank()
+        dcp.permit_one_rank()
         entries = unspell(manifest["tensors"])
         moments = {name: one for name, one in entries.items() if is_of_optimizer(name)}
         if not moments:
@@ -255,12 +250,8 @@ class Checkpoints:
         ]
         self._state.begin_extras_anew(unknown)
         try:
-            state_dict_loader.load(
-                {**{name: live[name] for name in live if name not in unknown}, **rng},
-                storage_reader=FileSystemReader(path),
-                process_group=self._crew.group,
-                no_dist=self._crew.group is None,
-            )
+            known = {name: live[name] for name in live if name not in unknown}
+            dcp.load({**known, **rng}, path, self._crew.group)
         except CheckpointException as error:
             raise CheckpointError(
                 f"{path} verified but could not be loaded ({explain(error)}), so the live state "
@@ -412,12 +403,8 @@ class Checkpoints:
         assert job.snapshot is not None
         rng = {self._rng_name(name): one for name, one in job.snapshot.rng.items()}
         files = HashedFiles()
-        state_dict_saver.save(
-            {**job.snapshot.tensors, **rng},
-            storage_writer=self._storage(job.snapshot, partial, files),
-            process_group=self._crew.group,
-            **({"no_dist": self._crew.group is None} if SAVES_ALONE else {}),
-        )
+        storage = self._storage(job.snapshot, partial, files)
+        dcp.save({**job.snapshot.tensors, **rng}, storage, self._crew.group)
         for name, (size, _) in files.written.items():
             if (partial / name).stat().st_size != size:
                 raise OSError(errno.EIO, f"{size} bytes were written to it", str(partial / name))
@@ -483,8 +470,3 @@ def _subfolders(folder: Path) -> list[Path]:
 def checkpoints_in(folder: Path) -> list[CheckpointRef]:
     """What is named like a finished checkpoint, newest first: by attempt, then by step."""
     return refs_of(_subfolders(folder))
-
-
-def _permit_one_rank() -> None:
-    """DCP warns whenever one rank saves or loads alone, which is what is meant here."""
-    warnings.filterwarnings("ignore", message="torch.distributed is (disabled, )?unavailable")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint import state_dict_loader
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
+from steadytrain.train import dcp
 from steadytrain.train.manifest import read_manifest
 
 
@@ -54,8 +54,8 @@ def _entries(path: Path) -> dict[str, TensorStorageMetadata]:
 def _load(path: Path, name: str, entry: TensorStorageMetadata) -> Tensor:
     tensor = torch.empty(entry.size, dtype=entry.properties.dtype)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is (disabled, )?unavailable")
-        state_dict_loader.load({name: tensor}, storage_reader=FileSystemReader(path), no_dist=True)
+        dcp.permit_one_rank()
+        dcp.load({name: tensor}, path)
     return tensor
 
 

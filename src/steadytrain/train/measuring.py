@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.checkpoint import state_dict_loader
-from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from steadytrain import journal
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import PanelDrawn, PanelRecord, RunBegan
 from steadytrain.panels import FixedPanel
+from steadytrain.train import dcp
 from steadytrain.train.checkpoints import Checkpoints, checkpoints_in
 from steadytrain.train.manifest import read_manifest
 from steadytrain.train.panel import Losses, Panel
@@ -138,9 +137,8 @@ def _load(ref: CheckpointRef, model: nn.Module) -> None:
                 "here. Let the function of --model build the model that the run began with."
             )
     with torch.no_grad(), warnings.catch_warnings():
-        # DCP warns whenever one process loads alone, which is what is meant here.
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
-        state_dict_loader.load(live, storage_reader=FileSystemReader(ref.path), no_dist=True)
+        dcp.permit_one_rank()
+        dcp.load(live, ref.path)
 
 
 def _device(name: str) -> torch.device:
