@@ -154,14 +154,14 @@ class TestEvents:
 
     def test_one_is_written_one_waits_and_a_third_is_skipped(self, run, monkeypatch):
         begun, may_go_on = threading.Event(), threading.Event()
-        save = room.state_dict_saver.save
+        save = room.dcp.save
 
         def slow(*args, **options):
             begun.set()
             assert may_go_on.wait(20)
             return save(*args, **options)
 
-        monkeypatch.setattr(room.state_dict_saver, "save", slow)
+        monkeypatch.setattr(room.dcp, "save", slow)
         for step in (1, 2, 3):
             run.checkpoints.save(run.snapshots.take(step, 0), 1, {}, blocked_seconds=0.0)
             assert begun.wait(20)
@@ -198,7 +198,7 @@ class TestFailure:
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(room.state_dict_saver, "save", fail)
+            patch.setattr(room.dcp, "save", fail)
             run.save(1)
         [event] = run.checkpoints.poll()
         assert isinstance(event, CheckpointFailed)
@@ -352,7 +352,7 @@ class TestRestore:
             raise CheckpointException("read", {0: (OSError(errno.EIO, "I/O error"), None)})
 
         path = run.save(1)
-        monkeypatch.setattr(room.state_dict_loader, "load", fail)
+        monkeypatch.setattr(room.dcp, "load", fail)
         with pytest.raises(CheckpointError, match=r"neither old nor new. Restore another"):
             run.checkpoints.restore(path)
 
@@ -430,14 +430,14 @@ class TestPrune:
 
     def test_the_one_under_way_is_left_alone(self, run, monkeypatch):
         begun, may_go_on = threading.Event(), threading.Event()
-        save = room.state_dict_saver.save
+        save = room.dcp.save
 
         def slow(*args, **options):
             begun.set()
             assert may_go_on.wait(20)
             return save(*args, **options)
 
-        monkeypatch.setattr(room.state_dict_saver, "save", slow)
+        monkeypatch.setattr(room.dcp, "save", slow)
         run.checkpoints.save(run.snapshots.take(1, 0), 1, {}, blocked_seconds=0.0)
         assert begun.wait(20)
         run.checkpoints.prune(None)

@@ -100,7 +100,7 @@ class TestWhatIsWritten:
     def test_torch_reads_it_without_us(self, run):
         run.save()
         read = {name: torch.zeros_like(one) for name, one in run.state.tensors().items()}
-        dcp.load(read, storage_reader=dcp.FileSystemReader(run.newest()), no_dist=True)
+        dcp.load(read, storage_reader=dcp.FileSystemReader(run.newest()))
         for name, one in run.state.tensors().items():
             assert torch.equal(one, read[name]), name
 
