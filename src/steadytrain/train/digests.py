@@ -2,7 +2,7 @@
 
 digest = sum_r mix(key_r + sum of row r) + sum_c mix(key_c + sum of column c)   modulo 2^64
 
-over 64-bit words laid out in rows of `COLUMNS`, with fixed random keys and a mix that is one-to-one.
+over 64-bit words in rows of `COLUMNS`, with fixed random keys and a mix that is one-to-one.
 A flipped bit changes one row and one column, and values that changed places two of either: a chance
 of 2^-64 lets them pass. What does pass is a change that leaves every row and every column with the
 sum that it had, such as the signs of all float64 of a tensor. Whole numbers wrap and add up to the

@@ -8,7 +8,7 @@ run is put back to the bit: weights, moments, hyperparameters, random states, gr
 
 import contextlib
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -285,6 +285,30 @@ class Reruns:
             elif name.endswith((".exp_avg", ".exp_avg_sq")):
                 moments += count
         return weights, moments
+
+
+def merge_reruns(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What all ranks found: the earliest difference, and ranks whose gradients are not right."""
+    if not parts[0]:
+        return {}
+    found = {key: value for key, value in parts[0].items() if key != "twice"}
+    first = min(
+        (part for part in parts if part["differs_at"] is not None),
+        key=lambda part: (part["differs_at"], part["differs_in"] != "loss"),
+        default=None,
+    )
+    if first is not None:
+        found |= {key: first[key] for key in ("differs_at", "differs_in")}
+    for key in ("weights_differ", "moments_differ"):
+        found[key] = sum(part[key] for part in parts)
+    twins = [part["twice"] for part in parts]
+    usual, count = Counter(one for one, _ in twins).most_common(1)[0]
+    unlike = [rank for rank, (one, other) in enumerate(twins) if one != other]
+    if not unlike and count > len(twins) / 2:
+        unlike = [rank for rank, (one, _) in enumerate(twins) if one != usual]
+    elif not unlike and count < len(twins):
+        unlike = list(range(len(twins)))  # two that disagree: one of them
+    return found | {"unlike_ranks": tuple(unlike)}
 
 
 def _watch_leaves(objective: Tensor) -> dict[int, Tensor]:
