@@ -64,7 +64,8 @@ class BatchExamined(Fact, frozen=True):
             loss of the control batch after it, and after it with half the learning rate.
         unlike_ranks: ranks that gave another gradient the second time, or than the others.
         copies: replicas of each part of the state, which were compared; None if they were not.
-        unlike: tensors that are not the same on all replicas, the first of `num_unlike`.
+        unlike: tensors that are not the same on all replicas, some of them; unlike_kinds: how many
+            are "weights", and how many of the optimizer's are of which name.
         remade_alike: whether the replicas were the same after the steps were made again.
         nonfinite_weights: number of weights that are not finite.
         path, digest: the file with the texts, and its hash.
@@ -103,7 +104,7 @@ class BatchExamined(Fact, frozen=True):
     unlike_ranks: tuple[int, ...] = ()
     copies: int | None = None
     unlike: tuple[UnlikeReplicas, ...] = ()
-    num_unlike: int = 0
+    unlike_kinds: dict[str, int] = {}
     remade_alike: bool | None = None
     nonfinite_weights: int = 0
     harmless_epsilon: float | None = None

@@ -23,6 +23,8 @@ from steadytrain.judge.evidence import (
     remade_words,
     state_words,
     text_words,
+    unlike_tensor_words,
+    unlike_words,
 )
 
 RESET_SHARE = 0.01
@@ -32,6 +34,7 @@ RESET_SHARE = 0.01
 def ask(evidence: Evidence) -> tuple[Cause, ...]:
     """Every cause of this kind that the evidence speaks for."""
     asked = (
+        _unlike_replicas(evidence),
         _settings(evidence),
         _optimizer_state(evidence),
         _corrupted_moments(evidence),
@@ -41,6 +44,28 @@ def ask(evidence: Evidence) -> tuple[Cause, ...]:
         _overflow(evidence),
     )
     return tuple(cause for cause in asked if cause is not None)
+
+
+def _unlike_replicas(evidence: Evidence) -> Cause | None:
+    unlike, seen = evidence.unlike, evidence.examined
+    if unlike is None:
+        return None
+    kinds = set(seen.unlike_kinds) if seen is not None and seen.unlike_kinds else set(unlike.parts)
+    if kinds == {"weights"}:
+        name = CORRUPTED_WEIGHTS
+    elif {"exp_avg", "exp_avg_sq"} <= kinds:
+        name = CORRUPTED_GRADIENT  # a wrong gradient is in both moments, a flipped moment in one
+    else:
+        name = CORRUPTED_MOMENTS
+    is_gone = seen is not None and seen.copies is not None and not seen.unlike
+    gone = ("when the tensors were compared one by one, all replicas were alike again",)
+    return Cause(
+        name=name,
+        confidence=0.99 if unlike.has_twins or unlike.copies == 2 else 0.6,
+        evidence=(unlike_words(unlike), *unlike_tensor_words(seen), *remade_words(seen)),
+        against=(*(gone if is_gone else ()), *text_words(seen)),
+        refuted_by="a training script that makes the ranks different on purpose",
+    )
 
 
 def _settings(evidence: Evidence) -> Cause | None:

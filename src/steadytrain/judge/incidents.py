@@ -19,7 +19,7 @@ from steadytrain.judge.evidence import LR_TOLERANCE
 from steadytrain.judge.state import Case
 from steadytrain.signals import Observation, lr_ratio
 
-_TELLING = ("loss", "text:", "repeats", "optimizer:", "lr ratio")
+_TELLING = ("loss", "text:", "repeats", "optimizer:", "lr ratio", "replica")
 
 RARE = 1e-6
 """Chance per step and domain that so many sequences are corrupt by accident."""
@@ -221,6 +221,16 @@ def open_case(
         level=level,
     )
     return case, announce(case, "opened", first.attempt, first.step)
+
+
+def ordered_case(number: int, attempt: int, step: int, who: str) -> tuple[Case, Incident]:
+    """A case for a person's order: nothing is wrong, and nothing is examined."""
+    case = Case(
+        id=f"incident-{number}", phase="waiting", attempt=attempt, opened=step, onset=step + 1,
+        last_alarm=step, signals=(), directions=(), score=0.0, examine_at=step,
+    )  # fmt: skip
+    opened = announce(case, "opened", attempt, step, reason=f"asked by {who}")
+    return case, msgspec.structs.replace(opened, examine_at=None)
 
 
 def grow_case(case: Case, alarms: tuple[Alarm, ...], loss: float | None) -> Case:

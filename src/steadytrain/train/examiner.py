@@ -26,7 +26,7 @@ from steadytrain.train.marks import Marks, merge_marks
 from steadytrain.train.proofreader import Proofreader
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import REPEATS, Flight, Recorder
-from steadytrain.train.replicas import MOST_NAMED, Replicas
+from steadytrain.train.replicas import MOST_NAMED, Replicas, kind_of
 from steadytrain.train.reruns import Reruns, merge_reruns
 from steadytrain.train.snapshots import Snapshot, Snapshots
 from steadytrain.train.softcap import GROWING, as_evidence, look_at
@@ -103,7 +103,9 @@ class Examiner:
         read = self._read_around(onset, step)
         sequences, texts = self._choose(affected, healthy, read)
         unlike = self._replicas.compare_each()
-        before = self._snapshots.newest_at_or_before(max(0, onset - 2))
+        # Where replicas came apart, the state before the onset was alike on all of them.
+        margin = 1 if any(name.startswith("replica") for name in incident.signals) else 2
+        before = self._snapshots.newest_at_or_before(max(0, onset - margin))
         losses = self._compare(affected, healthy, before)
         # Every rank must come to the same answer: what follows is done by all of them together.
         has_defect = any(self._ranks.gather(any(row[1] for row in read.values())))
@@ -130,7 +132,7 @@ class Examiner:
             before_step=before.step if before is not None else None,
             copies=self._replicas.copies if self._ranks.world > 1 else None,
             unlike=unlike[:MOST_NAMED],
-            num_unlike=len(unlike),
+            unlike_kinds=dict(Counter(kind_of(one.part) for one in unlike)),
             nonfinite_weights=self._marks.count_nonfinite(),
             below_epsilon=self._marks.below_epsilon(),
             harmless_epsilon=self._marks.harmless_epsilon(),
@@ -175,6 +177,7 @@ class Examiner:
             self._recorder.between(before.step + 1, step),
             onset=onset,
             control=lambda: self.loss(healthy[-1]),
+            alike=lambda: not self._replicas.compare_each(),
         )
         if remade is None:
             return {}
@@ -190,6 +193,7 @@ class Examiner:
             "norm_again": remade.norm,
             "full_rate": remade.full_rate,
             "half_rate": remade.half_rate,
+            "remade_alike": remade.alike if self._replicas.copies > 1 else None,
             "twice": (first, second),
         }
 

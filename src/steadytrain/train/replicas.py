@@ -88,6 +88,8 @@ class Replicas:
 
     def compare_each(self) -> tuple[UnlikeReplicas, ...]:
         """Tensors that are not the same on all replicas. Every rank, same order; rare."""
+        if self.copies == 1:
+            return ()
         weights, others = self._parts()
         tensors = weights | others
         mine = torch.stack([halves(self._digests.of([one])) for one in tensors.values()]).tolist()
@@ -114,6 +116,11 @@ class Replicas:
             del tensors[name]
         weights = {name: one for name, one in tensors.items() if name.startswith("model.")}
         return weights, {name: one for name, one in tensors.items() if name not in weights}
+
+
+def kind_of(name: str) -> str:
+    """ "weights", or what the optimizer calls a tensor of its state."""
+    return "weights" if name.startswith("model.") else name.rpartition(".")[2]
 
 
 def _mates_of(model: nn.Module, state: TrainingState, ranks: Ranks) -> tuple[int, ...]:

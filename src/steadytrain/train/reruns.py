@@ -74,6 +74,7 @@ class Remade:
         norm: gradient norm of the onset's step as it came out now.
         full_rate, half_rate: loss of a control batch after the onset's step, and after the same
             step with half the learning rate.
+        alike: whether replicas of the state were the same after it.
     """
 
     steps: int
@@ -84,6 +85,7 @@ class Remade:
     norm: float | None
     full_rate: float | None
     half_rate: float | None
+    alike: bool
 
 
 class Reruns:
@@ -120,12 +122,14 @@ class Reruns:
         *,
         onset: int,
         control: Callable[[], float],
+        alike: Callable[[], bool],
     ) -> Remade | None:
         """Make the steps of `flights` again from the state before them, and compare.
 
         Args:
             flights: every step since the snapshot, the present one last.
             control: loss of a healthy batch under the weights as they are when it is called.
+            alike: the same of whether replicas hold the same.
         """
         steps = [flight.step for flight in flights]
         if (
@@ -152,10 +156,11 @@ class Reruns:
                     half_rate = control()
                     self.restore(after)
             weights, moments = self._differences(present)
+            are_alike = alike()
         return Remade(
             steps=len(steps) + 1, differs_at=differs_at, differs_in=differs_in,
             weights_differ=weights, moments_differ=moments, norm=norm,
-            full_rate=full_rate, half_rate=half_rate,
+            full_rate=full_rate, half_rate=half_rate, alike=are_alike,
         )  # fmt: skip
 
     def twice(self, draws: tuple[int, ...]) -> tuple[int, int]:
