@@ -27,6 +27,8 @@ from steadytrain.judge.evidence import (
     unlike_words,
 )
 
+CORRUPTED = (CORRUPTED_WEIGHTS, CORRUPTED_MOMENTS, CORRUPTED_GRADIENT)
+
 RESET_SHARE = 0.01
 """Share of the second moments from which a loss of them is no accident of a few bits."""
 
@@ -43,7 +45,11 @@ def ask(evidence: Evidence) -> tuple[Cause, ...]:
         _corrupted_gradient(evidence),
         _overflow(evidence),
     )
-    return tuple(cause for cause in asked if cause is not None)
+    found = tuple(cause for cause in asked if cause is not None)
+    if evidence.unlike is None:
+        return found
+    # Another loss or gradient of that rank follows from what it holds.
+    return (found[0], *(cause for cause in found[1:] if cause.name not in CORRUPTED))
 
 
 def _unlike_replicas(evidence: Evidence) -> Cause | None:
@@ -59,10 +65,11 @@ def _unlike_replicas(evidence: Evidence) -> Cause | None:
         name = CORRUPTED_MOMENTS
     is_gone = seen is not None and seen.copies is not None and not seen.unlike
     gone = ("when the tensors were compared one by one, all replicas were alike again",)
+    came_out_otherwise = remade_words(seen) if seen is not None and seen.differs_in else ()
     return Cause(
         name=name,
         confidence=0.99 if unlike.has_twins or unlike.copies == 2 else 0.6,
-        evidence=(unlike_words(unlike), *unlike_tensor_words(seen), *remade_words(seen)),
+        evidence=(unlike_words(unlike), *unlike_tensor_words(seen), *came_out_otherwise),
         against=(*(gone if is_gone else ()), *text_words(seen)),
         refuted_by="a training script that makes the ranks different on purpose",
     )

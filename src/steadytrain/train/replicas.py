@@ -35,6 +35,7 @@ class Replicas:
 
     Attributes:
         copies: replicas of each part of the state; 1: nothing to compare with.
+        apart_after: while replicas differ, the last update after which all were alike.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class Replicas:
         self._groups = [group for group in groups if len(group) > 1]
         self.copies = min(map(len, groups)) if groups else 1
         self._digests = Digests(next(model.parameters()).device)
+        self.apart_after: int | None = None
+        self._agreed = 0
         self._attempt = 0
 
     def is_due(self, step: int, attempt: int) -> bool:
@@ -67,16 +70,16 @@ class Replicas:
     def compared(self, digests_RPH: np.ndarray, attempt: int, step: int) -> ReplicasCompared:
         """What all ranks' digests [ranks, parts, halves] tell of the state after `step`."""
         spelled = [tuple(spell(*one) for one in parts.tolist()) for parts in digests_RPH]
+        unlike = [
+            one
+            for at, part in enumerate(PARTS)
+            for one in self._unlike(part, [rank[at] for rank in spelled])
+        ]
+        self._note(unlike)
+        if not unlike:
+            self._agreed, self.apart_after = step, None
         return ReplicasCompared(
-            attempt=attempt,
-            step=step,
-            copies=self.copies,
-            digests=spelled[0],
-            unlike=tuple(
-                one
-                for at, part in enumerate(PARTS)
-                for one in self._unlike(part, [rank[at] for rank in spelled])
-            ),
+            attempt=attempt, step=step, copies=self.copies, digests=spelled[0], unlike=tuple(unlike)
         )
 
     def compare(self, attempt: int, step: int) -> ReplicasCompared | None:
@@ -94,11 +97,17 @@ class Replicas:
         tensors = weights | others
         mine = torch.stack([halves(self._digests.of([one])) for one in tensors.values()]).tolist()
         found = self._ranks.gather([spell(*one) for one in mine])
-        return tuple(
+        unlike = [
             one
             for at, name in enumerate(tensors)
             for one in self._unlike(name, [rank[at] for rank in found])
-        )
+        ]
+        self._note(unlike)
+        return tuple(unlike)
+
+    def _note(self, unlike: Sequence[UnlikeReplicas]) -> None:
+        if unlike and self.apart_after is None:
+            self.apart_after = self._agreed
 
     def _unlike(self, part: str, digests: Sequence[str]) -> list[UnlikeReplicas]:
         """Groups of replicas that do not all have the same digest."""

@@ -183,7 +183,7 @@ class Session:
         self._training_state = TrainingState(model, optimizer, extras=self._making.learned)
         self._restores = Restores(
             model, optimizer, self._training_state, feed, self._dials, self._ranks,
-            orders=lambda: self._deeds.orders,
+            orders=lambda: self._deeds.orders, apart_after=lambda: self._replicas.apart_after,
         )  # fmt: skip
         mirrored = Mirror(mirror, self.home, keep=keep) if mirror is not None else None
         self._mirror = mirrored if self._ranks.rank == 0 else None
@@ -371,10 +371,8 @@ class Session:
     def _leave(self) -> None:
         """Save and end this process: the machine is wanted. Every rank, after the same step."""
         self._hear()
-        self._trajectory.finish_saving()  # or this checkpoint might be skipped
-        if self.step_number % self._checkpoint_every:
-            self._trajectory.keep(is_last=True)
-        raise SystemExit(REQUEUE)  # `__exit__` waits for the checkpoint
+        self._trajectory.save_now()
+        raise SystemExit(REQUEUE)
 
     def backward(self, logits_BTV: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy and z-loss of a micro-batch, their sums, and the gradients.
