@@ -19,7 +19,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.detectors import Detector
 from steadytrain.judge.evidence import Unlike
-from steadytrain.judge.state import State, amend, rewind
+from steadytrain.judge.state import State, amend, amend_case, rewind
 
 
 def compare(
@@ -28,6 +28,9 @@ def compare(
     """What a comparison tells; a difference in a state that a restart repeats undoes what was
     judged after it."""
     if not event.unlike:
+        case = state.case
+        if case is not None and case.phase in ("verifying", "watching", "waiting", "proposed"):
+            state = amend_case(state, case, unlike=None)
         return amend(state, agreed=event.step, compared_in=event.attempt), None
     if event.step < state.step:
         state = rewind(state, event.step, detector)

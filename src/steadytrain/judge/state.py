@@ -42,7 +42,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         good_sum: sum of the losses of the good steps.
         panel_due: the panel was asked for before this step; None while it was not.
         undo: remedies that made things worse, to be cancelled by the next plan.
-        unlike: how replicas of the state differ, None where they do not.
+        unlike: how replicas of the state differ, None once they agree again; good steps count then.
     """
 
     id: str

@@ -303,7 +303,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if case.healed_after is not None and record.step <= case.healed_after:
             return state, ()  # a restart makes it again from before the remedy
         loss = finite(record.loss)
-        is_good = record.committed and not alarms
+        is_good = record.committed and not alarms and case.unlike is None
         case = msgspec.structs.replace(
             case,
             good_steps=case.good_steps + is_good,
@@ -383,7 +383,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def _wait(
         self, state: State, case: Case, alarms: tuple[Alarm, ...], record: StepRecord
     ) -> Conclusion:
-        good = 0 if alarms else case.good_steps + record.committed
+        good = 0 if alarms or case.unlike else case.good_steps + record.committed
         if good < self.verification.good_steps:
             return amend_case(state, case, good_steps=good), ()
         reason = "it went away while a person was asked"
