@@ -135,12 +135,10 @@ def count(model: nn.Module, optimizer: torch.optim.Optimizer, *, flips: int, see
     for sort, damage in (("a flipped bit", flip), ("two values that changed places", swap)):
         caught = dict.fromkeys(ways, 0)
         for _ in range(flips):
-            state = chance.getstate()
-            damage(model, optimizer, chance)
+            undo = damage(model, optimizer, chance)
             for name, way in ways.items():
                 caught[name] += way() != before[name]
-            chance.setstate(state)
-            damage(model, optimizer, chance)  # the same again undoes it
+            undo()
         assert {name: way() for name, way in ways.items()} == before
         shown = ", ".join(f"{name} {found} of {flips}" for name, found in caught.items())
         print(f"  {sort}: {shown}")
@@ -153,18 +151,33 @@ def sum_of_bits(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[int]
     ]
 
 
-def flip(model: nn.Module, optimizer: torch.optim.Optimizer, chance: random.Random) -> None:
-    flip_bit(chance.choice(KINDS), model.parameters(), optimizer, chance)
+def flip(
+    model: nn.Module, optimizer: torch.optim.Optimizer, chance: random.Random
+) -> Callable[[], object]:
+    kind, seed = chance.choice(KINDS), chance.randrange(2**31)
+
+    def turn() -> object:
+        return flip_bit(kind, model.parameters(), optimizer, random.Random(seed))
+
+    turn()
+    return turn
 
 
-def swap(model: nn.Module, optimizer: torch.optim.Optimizer, chance: random.Random) -> None:
+def swap(
+    model: nn.Module, optimizer: torch.optim.Optimizer, chance: random.Random
+) -> Callable[[], object]:
     weights, moments = parts(model, optimizer)
     flat = chance.choice([one for one in [*weights, *moments] if one.numel() > 2]).view(-1)
     while True:
         one, other = (chance.randrange(flat.numel()) for _ in range(2))
         if flat[one] != flat[other]:
             break
-    flat[[one, other]] = flat[[other, one]]
+
+    def turn() -> None:
+        flat[[one, other]] = flat[[other, one]]
+
+    turn()
+    return turn
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import random
 import socket
 
 import pytest
+import torch
 
 from steadytrain import journal
 from steadytrain.events import (
@@ -18,6 +19,8 @@ from steadytrain.events import (
     ReplicasCompared,
     RunBegan,
 )
+from steadytrain.judge.ladder import Ladder
+from steadytrain.judge.rungs import Doses
 from steadytrain.replay import replay
 from tests import rig
 
@@ -59,7 +62,50 @@ def _one_rank(rank, port, world, home, out, flips, changes):
     dist.destroy_process_group()
 
 
-def train(folder, name, world, flips=(), *, ends=0, **changes):
+class Noisy(torch.nn.Module):
+    """Dropout, and running statistics of each rank's own batches."""
+
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embed = torch.nn.Embedding(257, 16)
+        self.norm = torch.nn.BatchNorm1d(rig.CONTEXT)
+        self.drop = torch.nn.Dropout(0.2)
+        self.head = torch.nn.Linear(16, 257)
+
+    def forward(self, tokens_BT):
+        return self.head(self.drop(self.norm(self.embed(tokens_BT))))
+
+
+def _one_noisy_rank(rank, port, world, home, out, flips, changes):
+    import torch.distributed as dist
+
+    from steadytrain.train import Feed, Ranks, Session
+
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    ranks, seed = Ranks.join(), changes["seed"]
+    model = torch.nn.parallel.DistributedDataParallel(Noisy(seed), broadcast_buffers=False)
+    torch.manual_seed(1000 * seed + rank)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
+    size = rig.BATCH // world
+    feed = Feed(rig.Words(), batch_size=size, accumulate=((0, 1), (9, 2)), rank=rank, world=world)
+    session = Session(
+        model, optimizer, feed, home=home, steps=40, judge=rig.judge(), ranks=ranks, fence=False,
+        compare_every=3, snapshot_every=5, checkpoint_every=20,
+    )  # fmt: skip
+    with session as run:
+        for batch in run:
+            run.backward(model(batch.tokens_BT), batch)
+            run.step()
+    buffers = [one.tolist() for one in model.buffers()]
+    out.write_text(json.dumps([rig.digest(model.module, optimizer)["optimizer"], buffers]))
+    dist.destroy_process_group()
+
+
+def train(folder, name, world, flips=(), *, ends=0, rank_of=_one_rank, **changes):
     """Home of a run, and what each rank held at its end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -67,7 +113,7 @@ def train(folder, name, world, flips=(), *, ends=0, **changes):
     home = folder / name
     outs = [folder / f"{name}-{rank}.json" for rank in range(world)]
     lives = [
-        _server.Process(target=_one_rank, args=(rank, port, world, home, out, flips, changes))
+        _server.Process(target=rank_of, args=(rank, port, world, home, out, flips, changes))
         for rank, out in enumerate(outs)
     ]
     for life in lives:
@@ -181,4 +227,53 @@ def test_the_host_of_a_rank_that_is_named_twice_is_left(tmp_path):
     home, ends = train(tmp_path, "twice", 3, steps=50)
     assert ends == train(tmp_path, "whole", 3, steps=50)[1]
     assert [one.result for one in of(home, Outcome)] == ["cured", "cured"]
+    assert [one.differences for one in replay(home)] == [()]
+
+
+def no_false_alarm(folder, world, seed):
+    home, ends = train(folder, "noisy", world, rank_of=_one_noisy_rank, seed=seed)
+    found = of(home, ReplicasCompared)
+    assert len(found) == 15
+    assert not any(one.unlike for one in found)
+    assert not [one for one in opened(home) if any("replica" in name for name in one.signals)]
+    assert len({optimizer for optimizer, _ in ends}) == 1
+    assert ends[0][1] != ends[1][1]  # statistics of a batch are each rank's own
+
+
+def test_dropout_batch_statistics_and_a_batch_ramp_are_no_alarm(tmp_path):
+    no_false_alarm(tmp_path, 2, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_no_seed_gives_a_false_alarm(tmp_path, seed):
+    no_false_alarm(tmp_path, 2 + seed % 3, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_random_flips_on_random_ranks_leave_no_trace(tmp_path, clean, seed):
+    world = 2 + seed % 3
+    chance = random.Random(f"flips-{seed}")
+    kinds = chance.sample(KINDS, len(KINDS))
+    ranks = [chance.randrange(world) for _ in kinds]
+    steps = [chance.randrange(2 + 14 * at, 12 + 14 * at) for at in range(len(kinds))]
+    flips = [
+        (step, kind, rank, chance.randrange(2**31))
+        for step, kind, rank in zip(steps, kinds, ranks, strict=True)
+    ]
+    # A rank that is named twice is left, which is another test's.
+    recipe = rig.judge(ladder=Ladder(doses=Doses(leave_after=99)))
+    home, ends = train(tmp_path, "flipped", world, flips, judge=recipe)
+    assert ends == clean(world)[1]
+    seen = [one for one in of(home, ReplicasCompared) if one.unlike]
+    for event in seen:
+        last = max(at for at, step in enumerate(steps) if step - 1 <= event.step)
+        assert event.step < steps[last] + EVERY
+        for one in event.unlike:
+            usual = max(set(one.digests), key=one.digests.count)
+            unlike = [rank for rank, digest in enumerate(one.digests) if digest != usual]
+            assert world == 2 or unlike == [ranks[last]]
+    (tmp_path / "seen.json").write_text(json.dumps([len(seen), len(flips)]))
+    assert all(one.result == "cured" for one in of(home, Outcome))
     assert [one.differences for one in replay(home)] == [()]

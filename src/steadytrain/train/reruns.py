@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from steadytrain.train.feed import Feed
 from steadytrain.train.hands import Settings
@@ -114,6 +116,27 @@ class Reruns:
         self._dial = dial
         self._same = SAME.get(next(model.parameters()).device.type, SAME_ON_GPU)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def warm_up(self, step: int) -> None:
+        """Before the first update of a life, let DDP choose its buckets.
+
+        It groups gradients anew after its first backward pass, in the order of their arrival, and
+        where three ranks or more are added up a sum rounds by its place in a bucket: without this
+        pass, whose gradients are thrown away, the first update after a restart would differ in the
+        last bits from the one that an unbroken run makes there.
+        """
+        is_exact = not isinstance(self._model, DistributedDataParallel) or (
+            dist.get_world_size(self._model.process_group) < 3
+        )
+        if is_exact:
+            return
+        here = self._feed.draw
+        draws = self._feed.share(self._feed.step_draws(step + 1))[: self._feed.batch_size]
+        self._feed.seek(here)
+        with self.kept():
+            objective, _ = self._pass(tuple(draws), ZLoss())
+            objective.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.zero_grad(set_to_none=True)
 
     def remake(
         self,

@@ -229,7 +229,9 @@ class Session:
             self.home, self._ranks.rank, int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
         )
         mark_own_work(model, self._beacon)
-        reruns = Reruns(model, self._training_state, optimizer, feed, self._making, dial=self._dial)
+        self._reruns = Reruns(
+            model, self._training_state, optimizer, feed, self._making, dial=self._dial
+        )
         examiner = Examiner(
             home=self.home,
             model=model,
@@ -238,7 +240,7 @@ class Session:
             feed=feed,
             recorder=self._trajectory.recorder,
             snapshots=self._trajectory.snapshots,
-            reruns=reruns,
+            reruns=self._reruns,
             replicas=self._replicas,
             proofreader=proofreader,
             ranks=self._ranks,
@@ -263,7 +265,7 @@ class Session:
             examiner=examiner,
             looks=self._looks,
             trials=Trials(
-                reruns=reruns,
+                reruns=self._reruns,
                 feed=feed,
                 recorder=self._trajectory.recorder,
                 snapshots=self._trajectory.snapshots,
@@ -307,6 +309,8 @@ class Session:
                 self._trajectory, self._deeds, self._feed, self._ranks,
                 steps=self.steps, branch_from=self._branch_from,
             )  # fmt: skip
+            if self.step_number < self.steps:
+                self._reruns.warm_up(self.step_number)
             if self._proofreader is not None and self._knows_panel and not self._has_ended:
                 self._proofreader.prepare()  # so that it is known what of the panel can be found
             self._looks.begin()
