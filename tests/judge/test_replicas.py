@@ -147,9 +147,9 @@ def test_a_majority_names_the_rank_and_the_run_returns_to_where_all_agreed():
     assert (incident.step, incident.onset, incident.examine_at) == (30, 21, 33)
     (diagnosis,) = run.of(Diagnosis)
     assert diagnosis.causes[0].name == "corrupted weights"
-    assert diagnosis.causes[0].evidence[0] == (
-        "after update 30 rank 1 holds other weights than the rest of 3 replicas; after update 20 "
-        "all were alike"
+    assert diagnosis.causes[0].evidence[:2] == (
+        "after update 30 rank 1 holds other bits than the rest of 3 replicas: weights",
+        "after update 20 all replicas were alike",
     )
     (remedy,) = run.of(Remedy)
     assert remedy.plan == (RollBack(to_step=20),)

@@ -171,7 +171,7 @@ def test_each_flip_is_seen_within_the_interval_and_its_rank_named(broken):
     ]  # fmt: skip
     for rank, (cause, incident) in enumerate(zip(causes, opened(home), strict=True)):
         flipped = 11 + 12 * rank
-        assert f"rank {rank} holds other" in cause.evidence[0]
+        assert f"rank {rank} holds other bits" in cause.evidence[0]
         assert cause.confidence >= 0.99
         assert flipped - 1 <= incident.step < flipped + EVERY  # the state before the update
         assert incident.onset <= flipped

@@ -81,7 +81,7 @@ def test_copies_of_shards_are_compared_within_their_group(healed, clean):
     apart = [one for one in of(home, ReplicasCompared) if one.unlike]
     assert {one.ranks for event in apart for one in event.unlike} == {(1, 3)}
     (diagnosis,) = of(home, Diagnosis)
-    assert "ranks 1, 3 hold different weights" in diagnosis.causes[0].evidence[0]
+    assert "ranks 1, 3 hold different bits (weights)" in diagnosis.causes[0].evidence[0]
     assert [one.result for one in of(home, Outcome)] == ["cured"]
     assert ends == clean[1]
     assert [one.differences for one in replay(home)] == [()]

@@ -60,9 +60,8 @@ class Rerun:
         flights = run._trajectory.recorder.between(before.step + 1, STEPS)
         self.before, self.calls_before = everything(self.model, self.optimizer), len(self.calls)
         self.remade = examiner._reruns.remake(
-            before, flights, onset=STEPS - 1, control=lambda: examiner.loss(flights[0]),
-            alike=lambda: True,
-        )  # fmt: skip
+            before, flights, onset=STEPS - 1, control=lambda: examiner.loss(flights[0])
+        )
         self.twins = examiner._reruns.twice(tuple(flights[0].draws.tolist()))
         self.after, self.calls_after = everything(self.model, self.optimizer), len(self.calls)
 

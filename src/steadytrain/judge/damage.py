@@ -69,7 +69,7 @@ def _unlike_replicas(evidence: Evidence) -> Cause | None:
     return Cause(
         name=name,
         confidence=0.99 if unlike.has_twins or unlike.copies == 2 else 0.6,
-        evidence=(unlike_words(unlike), *unlike_tensor_words(seen), *came_out_otherwise),
+        evidence=(*unlike_words(unlike), *unlike_tensor_words(seen), *came_out_otherwise),
         against=(*(gone if is_gone else ()), *text_words(seen)),
         refuted_by="a training script that makes the ranks different on purpose",
     )

@@ -191,18 +191,27 @@ def logit_words(seen: BatchExamined | None) -> tuple[str, ...]:
     return tuple(words)
 
 
-def unlike_words(unlike: Unlike) -> str:
-    """Which replicas hold other bits than the rest."""
-    parts = " and ".join(unlike.parts)
-    ranks = ", ".join(map(str, unlike.suspects))
+def unlike_words(unlike: Unlike) -> tuple[str, ...]:
+    """Which replicas hold other bits than the rest, and when none did."""
+    parts, ranks = ", ".join(unlike.parts), ", ".join(map(str, unlike.suspects))
     if unlike.is_named:
-        who = f"rank {ranks} holds other {parts} than the rest of {unlike.copies} replicas"
+        who = (
+            f"after update {unlike.step} rank {ranks} holds other bits than the rest of "
+            f"{unlike.copies} replicas: {parts}"
+        )
     elif unlike.copies == 2:
-        who = f"ranks {ranks} hold different {parts}, and two replicas cannot tell which is wrong"
+        who = (
+            f"after update {unlike.step} ranks {ranks} hold different bits ({parts}), and two "
+            "replicas cannot tell which is wrong"
+        )
     else:
-        who = f"ranks {ranks} hold different {parts}, and no majority says which are wrong"
-    since = "" if unlike.agreed is None else f"; after update {unlike.agreed} all were alike"
-    return f"after update {unlike.step} {who}{since}"
+        who = (
+            f"after update {unlike.step} ranks {ranks} hold different bits ({parts}), and no "
+            "majority says which are wrong"
+        )
+    if unlike.agreed is None:
+        return (who,)
+    return (who, f"after update {unlike.agreed} all replicas were alike")
 
 
 def unlike_tensor_words(seen: BatchExamined | None) -> tuple[str, ...]:
@@ -211,9 +220,10 @@ def unlike_tensor_words(seen: BatchExamined | None) -> tuple[str, ...]:
         return ()
     words = []
     if seen.unlike:
-        kinds = ", ".join(f"{name} of {count}" for name, count in seen.unlike_kinds.items())
+        kinds = ", ".join(f"{name} ({count})" for name, count in seen.unlike_kinds.items())
         words.append(f"tensors that differ: {kinds}; one is {seen.unlike[0].part}")
-    if seen.remade_alike is not None:
-        again = "alike on all replicas" if seen.remade_alike else "different on the replicas again"
-        words.append(f"the steps since {seen.before_step}, made again, came out {again}")
+    if seen.remade_alike is True:
+        words.append(f"made again, the steps since {seen.before_step} came out alike everywhere")
+    elif seen.remade_alike is False:
+        words.append(f"made again, the steps since {seen.before_step} came out different again")
     return tuple(words)

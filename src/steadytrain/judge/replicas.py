@@ -21,6 +21,9 @@ from steadytrain.judge.detectors import Detector
 from steadytrain.judge.evidence import Unlike
 from steadytrain.judge.state import State, amend, amend_case, rewind
 
+SIGNALS = {"weights": "replica weights", "moments": "replica moments"}
+"""Part of the state -> what an alarm calls it."""
+
 
 def compare(
     state: State, event: ReplicasCompared, detector: Detector
@@ -118,7 +121,7 @@ def alarms_of(event: ReplicasCompared, unlike: Unlike) -> tuple[Alarm, ...]:
     """An alarm for each part of the state that is not the same everywhere."""
     return tuple(
         Alarm(
-            attempt=event.attempt, step=event.step, signal=f"replica {part}",
+            attempt=event.attempt, step=event.step, signal=SIGNALS[part],
             direction="differs", value=float(len(unlike.suspects)), expected=0.0, score=math.inf,
         )
         for part in unlike.parts

@@ -189,9 +189,9 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """A person's own plan, inside the open case or in one of its own."""
         told: tuple[Judgment, ...] = ()
         if state.case is None:
-            number = state.num_incidents + 1
-            case, opened = ordered_case(number, state.attempt, state.step, who)
-            state, told = amend(state, case=case, num_incidents=number), (opened,)
+            at = state.num_incidents + 1
+            case, opened = ordered_case(at, state.attempt, state.step, who)
+            state, told = amend(state, case=case, num_incidents=at), (opened,)
         assert state.case is not None
         ordered = Proposal(
             id=f"remedy-{state.num_remedies + 1}", incident=state.case.id, step=state.step, rung=0,
@@ -261,8 +261,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         plan = begun_now(offered.plan, state.step + LAG - 1)
         offered = msgspec.structs.replace(offered, plan=plan)
         # A question is a person's anyway, and the gate has held an update back already.
-        is_free = all(isinstance(action, AskPerson | SkipUpdate) for action in offered.plan)
-        if mode == "act" or is_free:
+        if mode == "act" or all(isinstance(one, AskPerson | SkipUpdate) for one in offered.plan):
             return self._carry_out(state, offered)
         if mode == "observe":
             state = amend(state, candidates=())

@@ -8,7 +8,7 @@ changed something. Each rank's digest rides in the vector that ranks add up, in 
 Buffers are not compared: running statistics of a batch are each rank's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -82,12 +82,12 @@ class Replicas:
             attempt=attempt, step=step, copies=self.copies, digests=spelled[0], unlike=tuple(unlike)
         )
 
-    def compare(self, attempt: int, step: int) -> ReplicasCompared | None:
+    def compare(self, attempt: int, step: int, *, tell: Callable[[ReplicasCompared], None]) -> None:
         """Compare now, waiting for it. Every rank, same order; rare."""
         if self._every is None or self.copies == 1:
-            return None
+            return
         found = self._ranks.gather(self.digests().reshape(len(PARTS), 2).cpu().numpy())
-        return self.compared(np.stack(found), attempt, step)
+        tell(self.compared(np.stack(found), attempt, step))
 
     def compare_each(self) -> tuple[UnlikeReplicas, ...]:
         """Tensors that are not the same on all replicas. Every rank, same order; rare."""

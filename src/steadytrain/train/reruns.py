@@ -145,7 +145,7 @@ class Reruns:
         *,
         onset: int,
         control: Callable[[], float],
-        alike: Callable[[], bool],
+        alike: Callable[[], bool] = lambda: True,
     ) -> Remade | None:
         """Make the steps of `flights` again from the state before them, and compare.
 

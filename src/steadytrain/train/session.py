@@ -201,11 +201,9 @@ class Session:
         )
         self._replicas = Replicas(model, self._training_state, self._ranks, every=compare_every)
         self._tap = Tap(
-            world=self._ranks.world,
-            domains=len(feed.domains),
-            device=self._device,
+            domains=len(feed.domains), device=self._device, world=self._ranks.world,
             maxima=min(self._ranks.world, MOST_MAXIMA) if watch_attention else 0,
-        )
+        )  # fmt: skip
         self._probe = UpdateProbe(self._parameters)
         overlap = Overlap(self._panel.fixed) if self._panel and read_texts else None
         self._knows_panel = overlap is not None
@@ -309,8 +307,7 @@ class Session:
                 self._trajectory, self._deeds, self._feed, self._ranks,
                 steps=self.steps, branch_from=self._branch_from,
             )  # fmt: skip
-            if self.step_number < self.steps:
-                self._reruns.warm_up(self.step_number)
+            self._reruns.warm_up(self.step_number)
             if self._proofreader is not None and self._knows_panel and not self._has_ended:
                 self._proofreader.prepare()  # so that it is known what of the panel can be found
             self._looks.begin()
@@ -575,8 +572,7 @@ class Session:
         """After the last step: hear of it and obey; True if that led back into training."""
         self._micro_batches = []
         self._hear()
-        if (compared := self._replicas.compare(self.attempt, self.step_number)) is not None:
-            self._tell(compared)
+        self._replicas.compare(self.attempt, self.step_number, tell=self._tell)
         self._looks.look(self.step_number, why="last")  # a life that begins here has not looked
         if self._desk is not None:
             self._desk.read()
