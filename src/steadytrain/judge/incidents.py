@@ -246,6 +246,15 @@ def grow_case(case: Case, alarms: tuple[Alarm, ...], loss: float | None) -> Case
     )
 
 
+def domains_advice() -> Advice:
+    """What is said of a run whose sequences have no domains."""
+    return Advice(
+        topic="domains",
+        text="This run has one undivided loss, so it can be seen that something goes wrong but "
+        "not where. Give each sequence a domain (zh, en, code) to see which one it is.",
+    )
+
+
 def mixture_advice(moved: tuple[str, float, float], step: int) -> Advice:
     """What is said of a mixture that changed: the domain, its share before and after."""
     name, before, after = moved

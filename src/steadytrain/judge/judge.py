@@ -41,6 +41,7 @@ from steadytrain.judge.incidents import (
     alarms_of,
     announce,
     changed_settings,
+    domains_advice,
     grow_case,
     mixture_advice,
     open_case,
@@ -191,15 +192,10 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             can=event.can,
             looks=self.outlook.begin(state.looks, event),
         )
-        told = tuple(one for one in (replicas.advice(event),) if one is not None)
+        told = replicas.advice(event)
         if len(event.domains) > 1 or "domains" in state.advised:
             return begun, told
-        advice = Advice(
-            topic="domains",
-            text="This run has one undivided loss, so it can be seen that something goes wrong but "
-            "not where. Give each sequence a domain (zh, en, code) to see which one it is.",
-        )
-        return amend(begun, advised=(*state.advised, "domains")), (advice, *told)
+        return amend(begun, advised=(*state.advised, "domains")), (domains_advice(), *told)
 
     def _compare_settings(self, state: State, event: OptimizerSettings) -> Conclusion:
         """A setting of the optimizer that changed by itself is an incident before any curve moves:

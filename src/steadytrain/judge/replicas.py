@@ -66,16 +66,17 @@ def examined(state: State, event: BatchExamined) -> Unlike | None:
     )
 
 
-def advice(event: RunBegan) -> Advice | None:
+def advice(event: RunBegan) -> tuple[Advice, ...]:
     """What is said of a run whose ranks hold nothing twice."""
     if event.world == 1 or event.copies != 1:
-        return None
-    return Advice(
+        return ()
+    found = Advice(
         topic="replicas",
         text="No two ranks hold the same part of the model, so a memory or a kernel that changes a "
         "number silently is not seen before a loss or a norm shows it. DistributedDataParallel, or "
         "fully_shard on a mesh of two dimensions (replicas, shards), keeps copies to compare.",
     )
+    return (found,)
 
 
 def vote(
