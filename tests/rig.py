@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from steadytrain.chaos.verdict import losses  # noqa: F401  # asked for as rig.losses
@@ -135,11 +136,12 @@ def session(
     left_out=(),
     shards: bool = False,
     alter=None,
+    copies: int = 1,
     **changes,
 ):
     """A Session over a tiny model, which `alter` may change; `changes` are arguments of Session.
 
-    Several ranks share it by DDP, or by FSDP2 if it `shards`.
+    Several ranks share it by DDP, or by FSDP2 if it `shards`, in so many `copies` (HSDP).
     """
     torch.set_num_threads(1)
     ranks = ranks or Ranks()
@@ -148,9 +150,14 @@ def session(
         alter(model)
     wrapped = model
     if shards:
+        mesh = None
+        if copies > 1:
+            mesh = init_device_mesh(
+                "cpu", (copies, ranks.world // copies), mesh_dim_names=("copy", "shard")
+            )
         for block in model.blocks:
-            fully_shard(block)
-        fully_shard(model)
+            fully_shard(block, mesh=mesh)
+        fully_shard(model, mesh=mesh)
     elif ranks.world > 1:
         wrapped = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.AdamW(

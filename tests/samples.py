@@ -48,6 +48,19 @@ EVERY_KIND: tuple[ev.Event, ...] = (
         seconds=0.125,
         attention_logit=8.5,
     ),
+    ev.ReplicasCompared(
+        attempt=1,
+        step=10,
+        copies=3,
+        digests=("00000000000000ab", "ffffffffffffffff"),
+        unlike=(
+            ev.UnlikeReplicas(
+                part="weights",
+                ranks=(0, 1, 2),
+                digests=("00000000000000ab", "00000000000000ac", "00000000000000ab"),
+            ),
+        ),
+    ),
     ev.PanelDrawn(
         attempt=1,
         step=0,
@@ -266,6 +279,7 @@ EVERY_KIND: tuple[ev.Event, ...] = (
             ac.LimitUpdates(from_step=7),
             ac.ClipAttention(from_step=7, threshold=50.0),
             ac.ExcludeRank(rank=1, from_step=7),
+            ac.LeaveHost(rank=1),
             ac.Cancel(remedy="remedy-0", from_step=7),
         ),
         why="w",

@@ -157,7 +157,7 @@ class TestEveryModule:
             return
         found = {one for one in _imports(path) if one.startswith("steadytrain.judge")}
         # What a detector is, what evidence is, what is remembered: words that siblings share.
-        words = ("detectors", "evidence", "looks", "rungs", "seen", "situation", "state")
+        words = ("detectors", "evidence", "looks", "rung", "seen", "situation", "state")
         shared = tuple(f"steadytrain.judge.{word}" for word in words)
         assert all(one.startswith(shared) for one in found)
 

@@ -50,6 +50,7 @@ SETTINGS = st.one_of(
     st.builds(ac.LimitUpdates, from_step=STEPS, hold_steps=HOLD),
     st.builds(ac.ClipAttention, from_step=STEPS, threshold=FACTORS, hold_steps=HOLD),
     st.builds(ac.ExcludeRank, rank=st.integers(0, 9999), from_step=STEPS),
+    st.builds(ac.LeaveHost, rank=st.integers(0, 9999)),
     st.builds(ac.BeginDecay, from_step=STEPS),
     st.builds(
         ac.Cancel, remedy=st.from_regex(r"remedy-[0-9]{1,4}", fullmatch=True), from_step=STEPS

@@ -266,7 +266,7 @@ NAMES = {
     "topic", "signal", "direction", "id", "signals", "directions", "change", "name", "domain", "domains",
     "defect", "incident", "pattern", "remedy", "source", "verdict", "path", "digest", "differs_in",
     "phase", "run", "model", "panel", "layers", "order", "can", "checkpoint", "replaces", "tokenizer",
-    "origin", "rng", "home", "who", "words", "checked", "thread", "threads", "channel", "reference",
+    "origin", "rng", "home", "who", "words", "checked", "digests", "thread", "threads", "channel", "reference",
     "host", "hosts",
 }  # fmt: skip
 QUOTED = {

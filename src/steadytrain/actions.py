@@ -141,6 +141,13 @@ class ExcludeRank(Action, frozen=True):
     from_step: int
 
 
+class LeaveHost(Action, frozen=True):
+    """Save, and end every rank as exit status 75 asks for: start again on another host. The rank
+    whose hardware is suspect ends first."""
+
+    rank: int
+
+
 class BeginDecay(Action, frozen=True):
     """Begin the schedule's decay phase now."""
 
@@ -173,6 +180,7 @@ Plan = (
     | LimitUpdates
     | ClipAttention
     | ExcludeRank
+    | LeaveHost
     | BeginDecay
     | Cancel
     | AskPerson
@@ -204,7 +212,7 @@ def begun_now(plan: tuple[Plan, ...], from_step: int) -> tuple[Plan, ...]:
         return plan
     return tuple(
         msgspec.structs.replace(action, from_step=max(action.from_step, from_step))
-        if not isinstance(action, SkipUpdate | RollBack | AskPerson)
+        if not isinstance(action, SkipUpdate | RollBack | LeaveHost | AskPerson)
         else action
         for action in plan
     )

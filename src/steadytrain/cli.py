@@ -70,6 +70,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "shard-newlines, shard-encoded, shard-repetition, shard-markup, shard-wrong-domain; "
         "repeated-batch, mixture, leak (panel text is trained on), outbreak, logits, "
         "learning-rate, gradient, weights, moments, optimizer, adam-reset, betas, epsilon, rank, "
+        "flip-weight, flip-gradient, flip-moment, flip-square (one bit of one rank), "
         "kill, freeze, tear; a fault in the text may name its domain: garbled:en",
     )
     demo.add_argument("--no-faults", action="store_true", help="only train, and watch")

@@ -9,6 +9,7 @@ from steadytrain.actions import (
     Cancel,
     ClipAttention,
     ExcludeRank,
+    LeaveHost,
     LimitUpdates,
     Plan,
     ResetMoments,
@@ -90,6 +91,8 @@ def _action(action: Action) -> str:
             return f"clip attention logits at {action.threshold:g}{held}"
         case ExcludeRank():
             return f"leave out the gradient of rank {action.rank}"
+        case LeaveHost():
+            return f"leave the host of rank {action.rank}"
         case BeginDecay():
             return "begin the decay"
         case Cancel():
@@ -132,6 +135,8 @@ def _action_zh(action: Action) -> str:
             return f"注意力 logit 限于 {action.threshold:g}{held}"
         case ExcludeRank():
             return f"剔除 rank {action.rank} 的梯度"
+        case LeaveHost():
+            return f"撤离 rank {action.rank} 所在的主机"
         case BeginDecay():
             return "立即开始衰减"
         case Cancel():

@@ -126,6 +126,13 @@ PHRASES = (
         says="leave that rank's gradient out of the average",
     ),
     Phrase(
+        kind=actions.LeaveHost,
+        opening="leave host",
+        value="rank",
+        example="leave host 3",
+        says="save, and ask to be started without the host of that rank (exit status 75)",
+    ),
+    Phrase(
         kind=actions.BeginDecay,
         opening="begin decay",
         example="begin decay",

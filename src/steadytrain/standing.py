@@ -13,6 +13,7 @@ from steadytrain.actions import (
     AskPerson,
     Cancel,
     ExcludeRank,
+    LeaveHost,
     Plan,
     ResetMoments,
     RollBack,
@@ -188,6 +189,8 @@ class Standing:
                     self._refuse_draws(action, is_past=back is None)
                 case ExcludeRank():
                     self._refuse_rank(action.rank)
+                case LeaveHost():
+                    self._refuse_rank(action.rank, leaves=True)
                 case Cancel():
                     self._refuse_cancelling(action.remedy)
             self._refuse_time(action, since)
@@ -292,13 +295,13 @@ class Standing:
                 f"{last}. Write draws before that"
             )
 
-    def _refuse_rank(self, rank: int) -> None:
+    def _refuse_rank(self, rank: int, *, leaves: bool = False) -> None:
         world = self.began.world if self.began is not None else 1
         found = [one.action for one in self.in_force()]
         out = {rank} | {one.rank for one in found if isinstance(one, ExcludeRank)}
         if rank >= world:
             raise SettingError(f"there is no rank {rank}. Write one from 0 to {world - 1}")
-        if len(out) == world:
+        if len(out) == world and not leaves:
             raise SettingError(
                 f"without rank {rank} no rank's gradient would be left. Write another plan"
             )

@@ -32,6 +32,7 @@ from steadytrain.events import (
     Remedy,
     RemedyDone,
     ReplicasChanged,
+    ReplicasCompared,
     Restart,
     RestoreVerified,
     RunBegan,
@@ -60,6 +61,7 @@ SILENT: tuple[type[Event], ...] = (
     OptimizerSettings,
     PanelRecord,
     PanelWanted,
+    ReplicasCompared,
     RunBegan,
     StepRecord,
     WorkersStarted,
@@ -79,6 +81,8 @@ def sentence(event: Event, *, lang: str = "en", domains: tuple[str, ...] = ()) -
 
 def _english(event: Event) -> str | None:
     match event:
+        case Alarm(direction="differs"):
+            return f"step {event.step}: {event.signal} differ: {event.value:.0f} of the ranks"
         case Alarm():
             return (
                 f"step {event.step}: {event.signal} {event.direction}: {event.value:.4g} where "
@@ -194,6 +198,8 @@ def _english(event: Event) -> str | None:
 
 def _chinese(event: Event) -> str | None:
     match event:
+        case Alarm(direction="differs"):
+            return f"第 {event.step} 步：{phrase(event.signal, 'zh')}不一致，涉及 {event.value:.0f} 个 rank"
         case Alarm():
             return (
                 f"第 {event.step} 步：{phrase(event.signal, 'zh')}{phrase(event.direction, 'zh')}，"

@@ -31,7 +31,8 @@ from steadytrain.events import (
     TrialWanted,
 )
 from steadytrain.judge.ladder import Ladder
-from steadytrain.judge.rungs import Doses, Place
+from steadytrain.judge.rung import Place
+from steadytrain.judge.rungs import Doses
 from steadytrain.judge.state import Limits
 from steadytrain.recipes import pretrain
 from tests.judge.test_judge import Court, _corrupt, _examined

@@ -262,7 +262,7 @@ def test_what_cannot_be_carried_out_is_said_in_words():
     missing = abilities.cannot(sgd, plain, world=1, has_schedule=False)
     assert set(missing) == {
         "ScaleEpsilon", "ResetMoments", "LimitUpdates", "SetClipping:spikes",
-        "ScaleShallowGradients", "BeginDecay", "ExcludeRank",
+        "ScaleShallowGradients", "BeginDecay", "ExcludeRank", "LeaveHost",
     }  # fmt: skip
     assert missing["LimitUpdates"].startswith("SGD is not known to keep")
     able = abilities.can(

@@ -53,6 +53,19 @@ DIAGNOSES = {
     "an affected update landed": "有受影响的更新已写入模型",
     "the same step giving a non-finite value again from the same state and data":
         "从同样的状态和数据重算该步，又得到非有限值",
+    # replicas
+    "after update {step:n} rank {ranks:l} holds other bits than the rest of {copies:n} replicas: {parts:w}":
+        "第 {step} 次更新之后，{copies} 个副本中 rank {ranks} 的比特与其余的不同：{parts}",
+    "after update {step:n} ranks {ranks:l} hold different bits ({parts:w}), and two replicas cannot tell which is wrong":
+        "第 {step} 次更新之后，rank {ranks} 的比特不一致（{parts}），只有两个副本，无法断定错在哪一个",
+    "after update {step:n} ranks {ranks:l} hold different bits ({parts:w}), and no majority says which are wrong":
+        "第 {step} 次更新之后，rank {ranks} 的比特不一致（{parts}），没有多数可以断定错在哪些",
+    "after update {step:n} all replicas were alike": "第 {step} 次更新之后，所有副本尚且一致",
+    "tensors that differ: {kinds}; one is {name}": "不一致的张量：{kinds}；其中之一是 {name}",
+    "made again, the steps since {step:n} came out alike everywhere": "自第 {step} 步起重算，各副本结果一致",
+    "made again, the steps since {step:n} came out different again": "自第 {step} 步起重算，各副本结果仍不一致",
+    "when the tensors were compared one by one, all replicas were alike again": "逐个比较张量时，所有副本又一致了",
+    "a training script that makes the ranks different on purpose": "训练脚本本来就有意让各 rank 不同",
     # diagnosis
     "{bad:n} of {all:n} suspect sequences are corrupt, {bad_controls:n} of {controls:n} controls":
         "可疑序列 {all} 条中损坏 {bad} 条，对照序列 {controls} 条中损坏 {bad_controls} 条",

@@ -96,6 +96,7 @@ PERSONS = {
     "set the optimizer's moments to zero once": "把优化器动量清零一次",
     "divide updates that are larger than their gradients' history lets expect": "更新超出梯度历史所预期时，按比例缩小",
     "shrink query and key weights of heads whose logits grow beyond it": "注意力 logit 超过它的头，缩小其 query 和 key 权重",
+    "save, and ask to be started without the host of that rank (exit status 75)": "存档，并要求撤开该 rank 所在的主机重新启动（退出状态 75）",
     "leave that rank's gradient out of the average": "求平均时不计入该 rank 的梯度",
     "begin the schedule's decay now": "现在就开始学习率衰减",
     "end what an earlier remedy set": "撤销先前某项处置的设置",

@@ -46,6 +46,11 @@ REMEDIES = {
     "return to the state before the wrong learning rate, and re-warm from half of the plan":
         "退回到学习率出错之前的状态，从计划值的一半开始重新预热",
     "the moments are wrong in earlier states too: begin them anew and re-warm": "更早的状态里动量也有误：清零动量重新累积，并重新预热",
+    "no two ranks hold the same weights, which no single fault does": "没有任何两个 rank 的权重相同，单个故障不会如此",
+    "rank {rank:n} was named by its replicas {times:n} times: leave its host": "rank {rank} 已被其他副本指认 {times} 次：撤离它所在的主机",
+    "return to the last state on which all replicas agreed": "回到所有副本一致的最后一个状态",
+    "the replicas came apart again: return to an earlier state": "副本再次不一致：回到更早的状态",
+    "the replicas come apart again after two rollbacks: suspect the hardware": "两次回滚之后副本依然不一致：应怀疑硬件",
     "the gradient of rank {rank:n} is wrong again: leave it out of the average": "rank {rank} 的梯度再次出错：求平均时不计入它",
     "no affected update landed: damp the shallow layers' gradients from now on":
         "受影响的更新都没有写入模型：从现在起压低浅层梯度",
@@ -80,6 +85,8 @@ REMEDIES = {
     "{who} would {verb:w} {name:t}: not proposed now": "{who} 想要{verb}“{name}”：目前没有这项提议",
     "{who}'s order is not carried out: {reason:t}": "{who} 的指令未执行：{reason}",
     # advice
+    "No two ranks hold the same part of the model, so a memory or a kernel that changes a number silently is not seen before a loss or a norm shows it. DistributedDataParallel, or fully_shard on a mesh of two dimensions (replicas, shards), keeps copies to compare.":
+        "没有两个 rank 持有模型的同一部分，内存或算子悄悄改动一个数值时，要到损失或范数显出异常才能发现。使用 DistributedDataParallel，或在二维网格（副本、分片）上使用 fully_shard，才有副本可以比较。",
     "This run has one undivided loss, so it can be seen that something goes wrong but not where. Give each sequence a domain (zh, en, code) to see which one it is.":
         "本次训练只有一个总损失，能看出有问题，却看不出问题在哪。请给每条序列标上领域（zh、en、code），便可看出是哪个领域。",
     "Step {step:n} had loss {before:n}; repeated from the same state and data it has {now:n}. Hardware, a nondeterministic kernel or an incomplete restore; what follows is judged afresh.":

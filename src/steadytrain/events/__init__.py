@@ -47,6 +47,7 @@ from steadytrain.events.processes import (
     WorkersFinished,
     WorkersStarted,
 )
+from steadytrain.events.replicas import ReplicasCompared, UnlikeReplicas
 from steadytrain.events.telling import AlertAcknowledged, AlertSent
 from steadytrain.events.training import (
     AttemptBegan,
@@ -108,6 +109,7 @@ __all__ = [
     "Remedy",
     "RemedyDone",
     "ReplicasChanged",
+    "ReplicasCompared",
     "Restart",
     "RestoreVerified",
     "RunBegan",
@@ -119,6 +121,7 @@ __all__ = [
     "Trial",
     "TrialDone",
     "TrialWanted",
+    "UnlikeReplicas",
     "WorkersFinished",
     "WorkersStarted",
 ]
@@ -129,6 +132,7 @@ KINDS: tuple[type[Event], ...] = (
     RunEnded,
     OptimizerSettings,
     StepRecord,
+    ReplicasCompared,
     PanelDrawn,
     PanelRecord,
     CheckpointSaved,

@@ -6,6 +6,7 @@ import msgspec
 
 from steadytrain.actions import Plan
 from steadytrain.events.kinds import Fact
+from steadytrain.events.replicas import UnlikeReplicas
 
 
 class ExaminedSequence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,6 +63,10 @@ class BatchExamined(Fact, frozen=True):
         norm_again, full_rate, half_rate: the onset's step made again: its gradient norm, and the
             loss of the control batch after it, and after it with half the learning rate.
         unlike_ranks: ranks that gave another gradient the second time, or than the others.
+        copies: replicas of each part of the state, which were compared; None if they were not.
+        unlike: tensors that are not the same on all replicas, some of them; unlike_kinds: how many
+            are "weights", and how many of the optimizer's are of which name.
+        remade_alike: whether the replicas were the same after the steps were made again.
         nonfinite_weights: number of weights that are not finite.
         path, digest: the file with the texts, and its hash.
     """
@@ -97,6 +102,10 @@ class BatchExamined(Fact, frozen=True):
     full_rate: float | None = None
     half_rate: float | None = None
     unlike_ranks: tuple[int, ...] = ()
+    copies: int | None = None
+    unlike: tuple[UnlikeReplicas, ...] = ()
+    unlike_kinds: dict[str, int] = {}
+    remade_alike: bool | None = None
     nonfinite_weights: int = 0
     harmless_epsilon: float | None = None
     logit_max: float | None = None

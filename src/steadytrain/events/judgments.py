@@ -27,7 +27,7 @@ class Alarm(Judgment, frozen=True):
     attempt: int
     step: int
     signal: str
-    direction: Literal["rise", "drop", "not finite", "stalled", "changed"]
+    direction: Literal["rise", "drop", "not finite", "stalled", "changed", "differs"]
     value: float
     expected: float
     score: float

@@ -17,6 +17,7 @@ class RunBegan(Fact, frozen=True):
         panel_every: steps between looks at the panel; None: as the judge asks for them.
         layers, order: groups of `StepRecord.layer_norms`; "module:function" of the data order.
         can: names of the actions that this training side can carry out; None: every one.
+        copies: replicas of each part of the state; 1: the ranks have nothing to compare.
     """
 
     run: str
@@ -34,6 +35,7 @@ class RunBegan(Fact, frozen=True):
     layers: tuple[str, ...] = ()
     order: str | None = None
     can: tuple[str, ...] | None = None
+    copies: int | None = None
 
 
 class AttemptBegan(Fact, frozen=True):

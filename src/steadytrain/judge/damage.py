@@ -23,7 +23,11 @@ from steadytrain.judge.evidence import (
     remade_words,
     state_words,
     text_words,
+    unlike_tensor_words,
+    unlike_words,
 )
+
+CORRUPTED = (CORRUPTED_WEIGHTS, CORRUPTED_MOMENTS, CORRUPTED_GRADIENT)
 
 RESET_SHARE = 0.01
 """Share of the second moments from which a loss of them is no accident of a few bits."""
@@ -32,6 +36,7 @@ RESET_SHARE = 0.01
 def ask(evidence: Evidence) -> tuple[Cause, ...]:
     """Every cause of this kind that the evidence speaks for."""
     asked = (
+        _unlike_replicas(evidence),
         _settings(evidence),
         _optimizer_state(evidence),
         _corrupted_moments(evidence),
@@ -40,7 +45,34 @@ def ask(evidence: Evidence) -> tuple[Cause, ...]:
         _corrupted_gradient(evidence),
         _overflow(evidence),
     )
-    return tuple(cause for cause in asked if cause is not None)
+    found = tuple(cause for cause in asked if cause is not None)
+    if evidence.unlike is None:
+        return found
+    # Another loss or gradient of that rank follows from what it holds.
+    return (found[0], *(cause for cause in found[1:] if cause.name not in CORRUPTED))
+
+
+def _unlike_replicas(evidence: Evidence) -> Cause | None:
+    unlike, seen = evidence.unlike, evidence.examined
+    if unlike is None:
+        return None
+    kinds = set(seen.unlike_kinds) if seen is not None and seen.unlike_kinds else set(unlike.parts)
+    if kinds == {"weights"}:
+        name = CORRUPTED_WEIGHTS
+    elif {"exp_avg", "exp_avg_sq"} <= kinds:
+        name = CORRUPTED_GRADIENT  # a wrong gradient is in both moments, a flipped moment in one
+    else:
+        name = CORRUPTED_MOMENTS
+    is_gone = seen is not None and seen.copies is not None and not seen.unlike
+    gone = ("when the tensors were compared one by one, all replicas were alike again",)
+    came_out_otherwise = remade_words(seen) if seen is not None and seen.differs_in else ()
+    return Cause(
+        name=name,
+        confidence=0.99 if unlike.has_twins or unlike.copies == 2 else 0.6,
+        evidence=(*unlike_words(unlike), *unlike_tensor_words(seen), *came_out_otherwise),
+        against=(*(gone if is_gone else ()), *text_words(seen)),
+        refuted_by="a training script that makes the ranks different on purpose",
+    )
 
 
 def _settings(evidence: Evidence) -> Cause | None:

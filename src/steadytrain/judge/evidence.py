@@ -23,6 +23,32 @@ LR_JUMP = 2.5
 a warm-up, which doubles it. What lowers it does no harm."""
 
 
+class Unlike(msgspec.Struct, frozen=True, kw_only=True):
+    """How replicas of the state differ.
+
+    Attributes:
+        step: of the state that was compared. agreed: of the newest on which all agreed.
+        copies: replicas of each part.
+        suspects: ranks that hold something else than most, or all that differ where no majority is.
+        is_named: whether a majority says who it is.
+        has_twins: whether any two are alike.
+        parts: "weights", "moments".
+    """
+
+    step: int
+    agreed: int | None
+    copies: int
+    suspects: tuple[int, ...]
+    is_named: bool
+    has_twins: bool
+    parts: tuple[str, ...]
+
+    @property
+    def onset(self) -> int:
+        """First step that may be affected."""
+        return max(1, self.step if self.agreed is None else self.agreed + 1)
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What the questions are asked about.
 
@@ -40,6 +66,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         landed: whether any affected update landed.
         loss_is_finite: the total loss stayed finite.
         examined: what the training side found, None if it could not look.
+        unlike: how replicas of the state differ, None where they do not.
     """
 
     onset: int
@@ -57,6 +84,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     changed_settings: dict[str, tuple[float, float]] = {}
     layer_ratios: dict[str, float] = {}
     mixture: tuple[str, float, float] | None = None
+    unlike: Unlike | None = None
 
 
 def is_lr_off(evidence: Evidence) -> bool:
@@ -160,4 +188,42 @@ def logit_words(seen: BatchExamined | None) -> tuple[str, ...]:
             f"{seen.logits_at_cap:.0%} of its tokens have their largest logit at that height: a "
             "soft cap of the model is saturated, and passes no gradient back"
         )
+    return tuple(words)
+
+
+def unlike_words(unlike: Unlike) -> tuple[str, ...]:
+    """Which replicas hold other bits than the rest, and when none did."""
+    parts, ranks = ", ".join(unlike.parts), ", ".join(map(str, unlike.suspects))
+    if unlike.is_named:
+        who = (
+            f"after update {unlike.step} rank {ranks} holds other bits than the rest of "
+            f"{unlike.copies} replicas: {parts}"
+        )
+    elif unlike.copies == 2:
+        who = (
+            f"after update {unlike.step} ranks {ranks} hold different bits ({parts}), and two "
+            "replicas cannot tell which is wrong"
+        )
+    else:
+        who = (
+            f"after update {unlike.step} ranks {ranks} hold different bits ({parts}), and no "
+            "majority says which are wrong"
+        )
+    if unlike.agreed is None:
+        return (who,)
+    return (who, f"after update {unlike.agreed} all replicas were alike")
+
+
+def unlike_tensor_words(seen: BatchExamined | None) -> tuple[str, ...]:
+    """Which tensors differ, and whether they did again when the updates were made again."""
+    if seen is None:
+        return ()
+    words = []
+    if seen.unlike:
+        kinds = ", ".join(f"{name} ({count})" for name, count in seen.unlike_kinds.items())
+        words.append(f"tensors that differ: {kinds}; one is {seen.unlike[0].part}")
+    if seen.remade_alike is True:
+        words.append(f"made again, the steps since {seen.before_step} came out alike everywhere")
+    elif seen.remade_alike is False:
+        words.append(f"made again, the steps since {seen.before_step} came out different again")
     return tuple(words)

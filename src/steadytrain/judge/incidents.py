@@ -19,7 +19,7 @@ from steadytrain.judge.evidence import LR_TOLERANCE
 from steadytrain.judge.state import Case
 from steadytrain.signals import Observation, lr_ratio
 
-_TELLING = ("loss", "text:", "repeats", "optimizer:", "lr ratio")
+_TELLING = ("loss", "text:", "repeats", "optimizer:", "lr ratio", "replica")
 
 RARE = 1e-6
 """Chance per step and domain that so many sequences are corrupt by accident."""
@@ -223,6 +223,16 @@ def open_case(
     return case, announce(case, "opened", first.attempt, first.step)
 
 
+def ordered_case(number: int, attempt: int, step: int, who: str) -> tuple[Case, Incident]:
+    """A case for a person's order: nothing is wrong, and nothing is examined."""
+    case = Case(
+        id=f"incident-{number}", phase="waiting", attempt=attempt, opened=step, onset=step + 1,
+        last_alarm=step, signals=(), directions=(), score=0.0, examine_at=step,
+    )  # fmt: skip
+    opened = announce(case, "opened", attempt, step, reason=f"asked by {who}")
+    return case, msgspec.structs.replace(opened, examine_at=None)
+
+
 def grow_case(case: Case, alarms: tuple[Alarm, ...], loss: float | None) -> Case:
     """The case with the alarms of a further step."""
     peak = case.peak if loss is None else loss if case.peak is None else max(case.peak, loss)
@@ -233,6 +243,15 @@ def grow_case(case: Case, alarms: tuple[Alarm, ...], loss: float | None) -> Case
         directions=_distinct((*case.directions, *(alarm.direction for alarm in alarms))),
         score=max((case.score, *(alarm.score for alarm in alarms)), key=abs),
         peak=peak,
+    )
+
+
+def domains_advice() -> Advice:
+    """What is said of a run whose sequences have no domains."""
+    return Advice(
+        topic="domains",
+        text="This run has one undivided loss, so it can be seen that something goes wrong but "
+        "not where. Give each sequence a domain (zh, en, code) to see which one it is.",
     )
 
 

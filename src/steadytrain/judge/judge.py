@@ -25,12 +25,14 @@ from steadytrain.events import (
     PanelRecord,
     PersonSaid,
     RemedyDone,
+    ReplicasCompared,
     RestoreVerified,
     RunBegan,
     RunBranched,
     StepRecord,
     TrialDone,
 )
+from steadytrain.judge import replicas
 from steadytrain.judge.clocks import Clocks
 from steadytrain.judge.detectors import Score
 from steadytrain.judge.durability import account, begin_life, watch
@@ -39,6 +41,7 @@ from steadytrain.judge.incidents import (
     alarms_of,
     announce,
     changed_settings,
+    domains_advice,
     grow_case,
     mixture_advice,
     open_case,
@@ -129,6 +132,11 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 return amend(state, durability=kept), told
             case StepRecord():
                 return self._step(state, event)
+            case ReplicasCompared():
+                state, unlike = replicas.compare(state, event, self.detector)
+                if unlike is None:
+                    return state, ()
+                return self.treatment.differ(state, unlike, replicas.alarms_of(event, unlike))
             case OptimizerSettings():
                 return self._compare_settings(state, event)
             case BatchExamined():
@@ -184,14 +192,10 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             can=event.can,
             looks=self.outlook.begin(state.looks, event),
         )
+        told = replicas.advice(event)
         if len(event.domains) > 1 or "domains" in state.advised:
-            return begun, ()
-        advice = Advice(
-            topic="domains",
-            text="This run has one undivided loss, so it can be seen that something goes wrong but "
-            "not where. Give each sequence a domain (zh, en, code) to see which one it is.",
-        )
-        return amend(begun, advised=(*state.advised, "domains")), (advice,)
+            return begun, told
+        return amend(begun, advised=(*state.advised, "domains")), (domains_advice(), *told)
 
     def _compare_settings(self, state: State, event: OptimizerSettings) -> Conclusion:
         """A setting of the optimizer that changed by itself is an incident before any curve moves:
@@ -278,6 +282,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             return state, ()
         if state.case.phase != "examining":
             return state, ()
+        state = amend_case(state, state.case, unlike=replicas.examined(state, event))
         return self.treatment.conclude(state, event)
 
     def _hear(self, state: State, said: PersonSaid) -> Conclusion:
@@ -368,6 +373,8 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Move the mark up to which the run is known to be healthy."""
         if state.case is None:
             good = state.step - self.treatment.verification.good_steps
+            if state.agreed is not None and state.compared_in == state.attempt:
+                good = min(good, state.agreed)
             return amend(state, healthy_until=max(state.healthy_until, good))
         before = max(0, state.case.onset - 1 - self.treatment.ladder.doses.margin)
         return amend(state, healthy_until=min(state.healthy_until, before))

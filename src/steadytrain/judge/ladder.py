@@ -8,7 +8,8 @@ is asked.
 import msgspec
 
 from steadytrain.actions import AskPerson, Plan, RollBack, ScaleLearningRate, ability
-from steadytrain.judge.rungs import Doses, Place, Rung, ask
+from steadytrain.judge.rung import Place, Rung, ask
+from steadytrain.judge.rungs import Doses
 
 
 class Ladder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

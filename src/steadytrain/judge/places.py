@@ -22,9 +22,9 @@ from steadytrain.actions import (
     roll_back_step,
 )
 from steadytrain.causes import INSTABILITY, LOGIT_GROWTH, SHALLOW_GRADIENTS
-from steadytrain.events import BatchExamined, Proposal
+from steadytrain.events import BatchExamined, Proposal, Remedy, TrialDone, TrialWanted
 from steadytrain.judge.evidence import Evidence, is_higher
-from steadytrain.judge.rungs import Place, Rung
+from steadytrain.judge.rung import Place, Rung
 from steadytrain.judge.seen import farness, layer_ratios, lr_jump, mixture_of
 from steadytrain.judge.state import LAG, Case, State, Tried
 from steadytrain.ramps import value_at
@@ -62,6 +62,7 @@ def evidence_of(state: State, case: Case, examined: BatchExamined | None) -> Evi
         changed_settings=state.changed_settings,
         layer_ratios=layer_ratios(state.layers, settled, around[2:]),
         mixture=mixture_of(state.domains, settled, around[2:], sizes=state.sizes),
+        unlike=case.unlike,
     )
 
 
@@ -84,6 +85,7 @@ def place_of(state: State, case: Case, cause: str, *, relapse: int, cool_down: i
         if one.cause == cause and _is_here(one, case, window, reach=reach)
     ]
     mine = [one for one in state.history if one.incident == case.id]
+    suspects = case.unlike.suspects if case.unlike is not None else ()
     return Place(
         cause=cause,
         # A trial may have taken a later rung than the next: what is milder was passed over.
@@ -102,6 +104,8 @@ def place_of(state: State, case: Case, cause: str, *, relapse: int, cool_down: i
         is_step_too_long=examined is not None and is_higher(examined.full_rate, examined.half_rate),
         has_attention="attention logit" in case.signals,
         unlike_ranks=examined.unlike_ranks if examined else (),
+        unlike=case.unlike,
+        times_named=max((state.named.count(rank) for rank in suspects), default=0),
         epsilon_factor=_epsilon_factor(state, examined),
         rollbacks=state.num_rollbacks,
         steps_lost=state.steps_lost,
@@ -120,6 +124,45 @@ def offer(state: State, case: Case, place: Place, at: int, rung: Rung) -> Propos
         rung=place.rung + at, cause=place.cause, plan=in_place_of(state, case, rung.plan),
         why=rung.why,
     )  # fmt: skip
+
+
+def remedy_of(offered: Proposal, step: int) -> Remedy:
+    """What is carried out of what was proposed."""
+    return Remedy(
+        id=offered.id, incident=offered.incident, step=step, due=step + LAG, rung=offered.rung,
+        cause=offered.cause, plan=offered.plan, why=offered.why,
+    )  # fmt: skip
+
+
+def trial_of(state: State, case: Case, updates: int) -> TrialWanted:
+    """The trial of the state's candidates."""
+    return TrialWanted(
+        incident=case.id, step=state.step, due=state.step + LAG, onset=case.onset,
+        candidates=tuple(one.plan for one in state.candidates), updates=updates,
+    )  # fmt: skip
+
+
+def best_of(candidates: tuple[Proposal, ...], done: TrialDone, level: float | None) -> Proposal:
+    """The mildest candidate that worked in a trial; the strongest if none did.
+
+    Args:
+        level: mean loss of the calm steps before the onset, None where there were none.
+    """
+    if not done.trials:
+        return candidates[0]  # no state near enough was held
+    by_plan = {one.plan: one for one in done.trials}
+    for candidate in candidates:
+        if (trial := by_plan.get(candidate.plan)) is None:
+            continue
+        losses = (*trial.losses, trial.control if trial.control is not None else 0.0)
+        worst = max(losses, key=lambda one: one if math.isfinite(one) else math.inf)
+        before = level if level is not None else done.control_before
+        if not is_higher(worst, before) and not is_higher(trial.control, done.control_before):
+            why = f"{candidate.why}; the mildest of {len(done.trials)} that worked in a trial"
+            return msgspec.structs.replace(candidate, why=why)
+    last = candidates[-1]
+    why = f"{last.why}; none of {len(done.trials)} worked in a trial, this is the strongest"
+    return msgspec.structs.replace(last, why=why)
 
 
 def tried_of(state: State, case: Case, offered: Proposal, result: str) -> Tried:

@@ -3,12 +3,11 @@
 import msgspec
 
 from steadytrain.actions import (
-    AskPerson,
     BeginDecay,
     ClipAttention,
     ExcludeRank,
+    LeaveHost,
     LimitUpdates,
-    Plan,
     ResetMoments,
     RollBack,
     ScaleEpsilon,
@@ -35,64 +34,12 @@ from steadytrain.causes import (
     REPEATED_DATA,
     SHALLOW_GRADIENTS,
 )
+from steadytrain.judge.evidence import Unlike
+from steadytrain.judge.rung import Place, Rung, ask, watch
 from steadytrain.ranges import Ranges, merge
 
 FOR_GOOD = 10**9
 """More steps than any run has."""
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and when a remedy is chosen.
-
-    Attributes:
-        rung: how many remedies this cause has had at this place.
-        tries: how many remedies this incident has had.
-        onset: first affected step.
-        due: the step before which the remedy will be carried out.
-        flagged, first_flagged: draws whose text is corrupt; the first committed step with one.
-        window: draws of all steps from the onset to `due`.
-        landed, recovered: an affected update landed; the newest points are in their bands again.
-        is_felt: a loss, norm or update moved; not only the text was read to be corrupt.
-        is_harmed: a loss is up, not only a gradient norm or an update size.
-        is_step_too_long: with half the rate the onset's step would have done no harm.
-        has_attention: the logits that grew are the attention's.
-        unlike_ranks: ranks whose gradients are not as they should be; `world`: of how many.
-        epsilon_factor: what keeps Adam's epsilon from dominating; None where it does not.
-        rollbacks, steps_lost: of this run: rollbacks, and updates made again.
-        lr_left: the product of this incident's factors on the learning rate.
-        steps, draws_per_step: of the whole run (None if not known), and of an update.
-        can: actions that the training side can carry out; None: every one.
-    """
-
-    cause: str
-    rung: int
-    onset: int
-    due: int
-    first_flagged: int | None
-    flagged: Ranges
-    window: Ranges
-    landed: bool
-    recovered: bool
-    is_harmed: bool
-    rollbacks: int
-    is_felt: bool = True
-    is_step_too_long: bool = False
-    has_attention: bool = False
-    unlike_ranks: tuple[int, ...] = ()
-    epsilon_factor: float | None = None
-    tries: int = 0
-    steps_lost: int = 0
-    lr_left: float = 1.0
-    steps: int | None = None
-    draws_per_step: int = 1
-    can: tuple[str, ...] | None = None
-
-
-class Rung(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan and one sentence why; an empty plan means: only watch."""
-
-    plan: tuple[Plan, ...]
-    why: str
 
 
 class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,12 +54,14 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             `hold_share` and `rewarm_share` of the run where that is longer.
         shallow_alpha, relax_steps: gradients of the embedding and lowest blocks.
         z_loss, max_z_loss: coefficients when they are switched on.
+        leave_after: times that its replicas name a rank before its host is left.
         attention_thresholds: largest attention logit that is let be, first and then.
         epsilon_factor: of Adam's epsilon where nothing better was measured.
 
     Source: PaLM (100 steps back, 200 to 500 batches skipped; here the affected window, then a wider
     one); lr 0.5: IDEFICS, BLOOM 104B; shallow alpha 0.1, relaxed over 500 steps: GLM-130B; z-loss
-    1e-4: PaLM; max-z 2e-4: Baichuan 2; QK-clip 100: Kimi K2; the rest: LOG.md 2026-11-27.
+    1e-4: PaLM; max-z 2e-4: Baichuan 2; QK-clip 100: Kimi K2; leave_after: the
+    ends on a host that its hardware is named for (`RestartPolicy`); the rest: LOG.md 2026-11-27.
     """
 
     margin: int = 2
@@ -130,9 +79,12 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     z_loss: float = 1e-4
     max_z_loss: float = 2e-4
     attention_thresholds: tuple[float, float] = (100.0, 30.0)
+    leave_after: int = 2
 
     def rungs(self, place: Place) -> tuple[Rung, ...]:
         """Every remedy for this place, whether it can be carried out here or not."""
+        if place.unlike is not None:
+            return self._for_unlike_replicas(place, place.unlike)
         if place.cause == BAD_TEXT:
             return (*self._for_bad_text(place), *self._for_instability(place)[2:])
         if place.cause == OVERFLOW:
@@ -225,6 +177,26 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             )
         asked = ask("the state stays broken after two rollbacks: suspect the hardware")
         return (*rungs, asked)
+
+    def _for_unlike_replicas(self, place: Place, unlike: Unlike) -> tuple[Rung, ...]:
+        if unlike.copies > 2 and not unlike.has_twins:
+            return (ask("no two ranks hold the same weights, which no single fault does"),)
+        # No margin: the state after that update was alike to the bit on all replicas.
+        back = self._before(unlike.step, 0) if unlike.agreed is None else unlike.agreed
+        home = RollBack(to_step=back)
+        can_leave = place.can is None or "LeaveHost" in place.can
+        if unlike.is_named and place.times_named >= self.leave_after and can_leave:
+            rank = unlike.suspects[0]
+            why = f"rank {rank} was named by its replicas {place.times_named} times: leave its host"
+            return (Rung(plan=(home, LeaveHost(rank=rank)), why=why),)
+        return (
+            Rung(plan=(home,), why="return to the last state on which all replicas agreed"),
+            Rung(
+                plan=(RollBack(to_step=max(0, back - self.further)),),
+                why="the replicas came apart again: return to an earlier state",
+            ),
+            ask("the replicas come apart again after two rollbacks: suspect the hardware"),
+        )
 
     def _for_corrupted_gradient(self, place: Place) -> tuple[Rung, ...]:
         back = self._before(place.onset, self.margin)
@@ -383,14 +355,3 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def _longer(steps: int, share: float, place: Place) -> int:
     """A number of steps, or that share of the run if it is more."""
     return max(steps, round(share * (place.steps or 0)))
-
-
-def watch(why: str) -> Rung:
-    """Do nothing but look."""
-    return Rung(plan=(), why=why)
-
-
-def ask(why: str) -> Rung:
-    """Leave it to a person."""
-    question = f"{why}. Look at the incident's evidence and decide."
-    return Rung(plan=(AskPerson(question=question),), why=why)

@@ -55,6 +55,12 @@ def remember(record: StepRecord, *, in_band: bool) -> Seen:
     )
 
 
+def calm_level(recent: Sequence[Seen], onset: int) -> float | None:
+    """Mean loss of the last calm steps before an onset; None where there were none."""
+    calm = [seen.loss for seen in recent if seen.step < onset and seen.in_band][-8:]
+    return math.fsum(calm) / len(calm) if calm else None
+
+
 def corrupt_rate(recent: Sequence[Seen], domain: int) -> float:
     """Share of a domain's sequences that are corrupt as a rule; half a one where none was seen."""
     calm = [seen for seen in recent if seen.in_band and len(seen.corrupt) > domain]

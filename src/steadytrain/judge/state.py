@@ -11,6 +11,7 @@ import msgspec
 
 from steadytrain.events import BatchExamined, PanelRecord, Proposal
 from steadytrain.judge.detectors import Detector, Window
+from steadytrain.judge.evidence import Unlike
 from steadytrain.judge.looks import Looks, rewound
 from steadytrain.judge.seen import Seen
 from steadytrain.ramps import Ramp
@@ -41,6 +42,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         good_sum: sum of the losses of the good steps.
         panel_due: the panel was asked for before this step; None while it was not.
         undo: remedies that made things worse, to be cancelled by the next plan.
+        unlike: how replicas of the state differ, None once they agree again; good steps count then.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     good_sum: float = 0.0
     panel_due: int | None = None
     undo: tuple[str, ...] = ()
+    unlike: Unlike | None = None
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +134,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         sizes: draws of an update, as (after step, draws).
         mode: what a person set; None: as the recipe says.
         healthy_until: checkpoints up to this step are known to be good.
+        agreed: step of the newest state on which all replicas agreed; None before the first
+            comparison. compared_in: the attempt of the newest comparison.
+        named: ranks that a majority of replicas has named, once for each time.
         steps_lost: updates made again after rollbacks.
         panel: newest look at the panel that is known to be healthy, and `panel_now` the newest.
         looks: what the panel did through the run, and what happened meanwhile.
@@ -168,6 +174,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     optimizer: dict[str, float] = {}
     changed_settings: dict[str, tuple[float, float]] = {}
     healthy_until: int = 0
+    agreed: int | None = None
+    compared_in: int = 0
+    named: tuple[int, ...] = ()
     panel: PanelRecord | None = None
     panel_now: PanelRecord | None = None
     looks: Looks = Looks()
@@ -215,6 +224,7 @@ def rewind(state: State, step: int, detector: Detector) -> State:
         recent=tuple(seen for seen in state.recent if seen.step <= step),
         slow_steps=0,
         healthy_until=min(state.healthy_until, step),
+        agreed=None if state.agreed is None else min(state.agreed, step),
         panel=_not_after(state.panel, step),
         panel_now=_not_after(state.panel_now, step),
         looks=rewound(state.looks, step),

@@ -1,10 +1,8 @@
 """What becomes of a case: evidence, diagnosis, remedy or proposal, outcome, the next rung."""
 
-import math
-
 import msgspec
 
-from steadytrain.actions import AskPerson, Plan, SkipUpdate, begun_now, roll_back_step
+from steadytrain.actions import AskPerson, LeaveHost, Plan, SkipUpdate, begun_now, roll_back_step
 from steadytrain.events import (
     Alarm,
     BatchExamined,
@@ -13,21 +11,20 @@ from steadytrain.events import (
     PanelRecord,
     PanelWanted,
     Proposal,
-    Remedy,
     RemedyDone,
     StepRecord,
     TrialDone,
-    TrialWanted,
 )
 from steadytrain.judge import damage
 from steadytrain.judge.detectors import Detector
 from steadytrain.judge.diagnosis import diagnose
-from steadytrain.judge.evidence import is_higher
+from steadytrain.judge.evidence import Unlike
 from steadytrain.judge.incidents import (
     announce,
     find_onset,
     grow_case,
     open_case,
+    ordered_case,
     panel_alarms,
     tells_more,
 )
@@ -40,7 +37,17 @@ from steadytrain.judge.outcome import (
     panel_before,
     settled,
 )
-from steadytrain.judge.places import STATE_CAUSES, evidence_of, offer, place_of, tried_of
+from steadytrain.judge.places import (
+    STATE_CAUSES,
+    best_of,
+    evidence_of,
+    offer,
+    place_of,
+    remedy_of,
+    trial_of,
+    tried_of,
+)
+from steadytrain.judge.seen import calm_level
 from steadytrain.judge.state import (
     LAG,
     Case,
@@ -83,18 +90,22 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def open(self, state: State, record: StepRecord, alarms: tuple[Alarm, ...]) -> Conclusion:
         """A new case from the alarms of one step."""
-        number = state.num_incidents + 1
         onset = self._onset(state, record.step, alarms)
-        calm = [seen.loss for seen in state.recent if seen.step < onset and seen.in_band][-8:]
-        case, incident = open_case(
-            number,
-            alarms,
-            onset=onset,
-            examine_at=record.step + LAG,
-            loss=finite(record.loss),
-            level=math.fsum(calm) / len(calm) if calm else None,
-        )
-        return amend(state, case=case, num_incidents=number), (*alarms, incident)
+        return self._open(state, alarms, onset, record.step, finite(record.loss))
+
+    def differ(self, state: State, unlike: Unlike, alarms: tuple[Alarm, ...]) -> Conclusion:
+        """Replicas of the state differ: a case of its own, or part of the open one."""
+        case, step = state.case, unlike.step + 1  # told with the record of the next update
+        if case is None:
+            state, told = self._open(state, alarms, unlike.onset, step, None)
+            return amend_case(state, _open_case(state), unlike=unlike), told
+        fresh = tuple(alarm for alarm in alarms if alarm.signal not in case.signals)
+        if case.phase == "verifying" or (case.phase == "watching" and fresh):
+            state, told = self._settle(state, case, "not cured", alarms=alarms)
+            state, told = self._look_again(state, alarms, step, None, told, onset=unlike.onset)
+            return amend_case(state, _open_case(state), unlike=unlike), told
+        onset, grown = min(case.onset, unlike.onset), grow_case(case, alarms, None)
+        return amend_case(state, grown, unlike=unlike, onset=onset, good_steps=0), fresh
 
     def follow(self, state: State, record: StepRecord, alarms: tuple[Alarm, ...]) -> Conclusion:
         """The open case in the light of one more step."""
@@ -121,6 +132,8 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         causes = diagnose(evidence, damage.ask(evidence))
         diagnosis = Diagnosis(incident=case.id, step=state.step, causes=causes)
         cause = causes[0].name
+        if case.unlike is not None and case.unlike.is_named:
+            state = amend(state, named=(*state.named, *case.unlike.suspects))
         state = amend(state, examined=examined, case=msgspec.structs.replace(case, cause=cause))
         state, judgments = self._choose(state, cause)
         return state, (diagnosis, *judgments)
@@ -130,21 +143,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         case = state.case
         if case is None or case.phase != "trying" or case.id != done.incident:
             return state, ()
-        if not done.trials:
-            return self._take(state, state.candidates[0])  # no state near enough was held
-        by_plan = {one.plan: one for one in done.trials}
-        for candidate in state.candidates:
-            if (trial := by_plan.get(candidate.plan)) is None:
-                continue
-            losses = (*trial.losses, trial.control if trial.control is not None else 0.0)
-            level = case.level if case.level is not None else done.control_before
-            worst = max(losses, key=lambda one: one if math.isfinite(one) else math.inf)
-            if not is_higher(worst, level) and not is_higher(trial.control, done.control_before):
-                why = f"{candidate.why}; the mildest of {len(done.trials)} that worked in a trial"
-                return self._take(state, msgspec.structs.replace(candidate, why=why))
-        last = state.candidates[-1]
-        why = f"{last.why}; none of {len(done.trials)} worked in a trial, this is the strongest"
-        return self._take(state, msgspec.structs.replace(last, why=why))
+        return self._take(state, best_of(state.candidates, done, case.level))
 
     def done(self, state: State, deed: RemedyDone, detector: Detector) -> State:
         """A remedy was carried out."""
@@ -190,15 +189,9 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """A person's own plan, inside the open case or in one of its own."""
         told: tuple[Judgment, ...] = ()
         if state.case is None:
-            number = state.num_incidents + 1
-            case = Case(
-                id=f"incident-{number}", phase="waiting", attempt=state.attempt,
-                opened=state.step, onset=state.step + 1, last_alarm=state.step, signals=(),
-                directions=(), score=0.0, examine_at=state.step,
-            )  # fmt: skip
-            state = amend(state, case=case, num_incidents=number)
-            opened = announce(case, "opened", case.attempt, state.step, reason=f"asked by {who}")
-            told = (msgspec.structs.replace(opened, examine_at=None),)  # nothing is wrong
+            at = state.num_incidents + 1
+            case, opened = ordered_case(at, state.attempt, state.step, who)
+            state, told = amend(state, case=case, num_incidents=at), (opened,)
         assert state.case is not None
         ordered = Proposal(
             id=f"remedy-{state.num_remedies + 1}", incident=state.case.id, step=state.step, rung=0,
@@ -230,6 +223,16 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         state, told = self._settle(state, case, "not cured", panel=(before, record), alarms=alarms)
         return self._look_again(state, alarms, record.step, None, told)
 
+    def _open(
+        self, state: State, alarms: tuple[Alarm, ...], onset: int, step: int, loss: float | None
+    ) -> Conclusion:
+        number = state.num_incidents + 1
+        level = calm_level(state.recent, onset)
+        case, incident = open_case(
+            number, alarms, onset=onset, examine_at=step + LAG, loss=loss, level=level
+        )
+        return amend(state, case=case, num_incidents=number), (*alarms, incident)
+
     def _choose(self, state: State, cause: str) -> Conclusion:
         """The next rung for the case's cause: tried first, proposed, carried out, or none."""
         case = _open_case(state)
@@ -248,11 +251,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             candidates=tuple(offer(state, case, place, at, one) for at, one in enumerate(rungs)),
             num_trials=state.num_trials + 1,
         )
-        wanted = TrialWanted(
-            incident=case.id, step=state.step, due=due, onset=case.onset,
-            candidates=tuple(one.plan for one in state.candidates), updates=self.trial_updates,
-        )  # fmt: skip
-        return state, (wanted,)
+        return state, (trial_of(state, case, self.trial_updates),)
 
     def _take(self, state: State, offered: Proposal) -> Conclusion:
         """Propose or carry out, as the mode says."""
@@ -262,8 +261,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         plan = begun_now(offered.plan, state.step + LAG - 1)
         offered = msgspec.structs.replace(offered, plan=plan)
         # A question is a person's anyway, and the gate has held an update back already.
-        is_free = all(isinstance(action, AskPerson | SkipUpdate) for action in offered.plan)
-        if mode == "act" or is_free:
+        if mode == "act" or all(isinstance(one, AskPerson | SkipUpdate) for one in offered.plan):
             return self._carry_out(state, offered)
         if mode == "observe":
             state = amend(state, candidates=())
@@ -274,16 +272,15 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def _carry_out(self, state: State, offered: Proposal) -> Conclusion:
         case = _open_case(state)
         asks = any(isinstance(action, AskPerson) for action in offered.plan)
-        remedy = Remedy(
-            id=offered.id, incident=case.id, step=state.step, due=state.step + LAG,
-            rung=offered.rung, cause=offered.cause, plan=offered.plan, why=offered.why,
-        )  # fmt: skip
+        leaves = any(isinstance(action, LeaveHost) for action in offered.plan)
+        remedy = remedy_of(offered, state.step)
         state = amend(
             state,
             proposed=None,
             candidates=(),
             history=(*state.history, tried_of(state, case, offered, "pending")),
             plan_rolls_back=roll_back_step(offered.plan),
+            named=() if leaves else state.named,  # elsewhere a rank's number is another machine's
         )
         state = amend_case(
             state,
@@ -305,7 +302,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if case.healed_after is not None and record.step <= case.healed_after:
             return state, ()  # a restart makes it again from before the remedy
         loss = finite(record.loss)
-        is_good = record.committed and not alarms
+        is_good = record.committed and not alarms and case.unlike is None
         case = msgspec.structs.replace(
             case,
             good_steps=case.good_steps + is_good,
@@ -361,18 +358,21 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         step: int,
         loss: float | None,
         told: tuple[Judgment, ...],
+        *,
+        onset: int | None = None,
     ) -> Conclusion:
         """Ask for evidence afresh: what goes wrong now may be something else."""
         case = _open_case(state)
         again = msgspec.structs.replace(
             grow_case(case, alarms, loss),
             phase="examining",
-            onset=self._onset(state, step, alarms),
+            onset=self._onset(state, step, alarms) if onset is None else onset,
             opened=step,
             examine_at=step + LAG,
             good_steps=0,
             good_sum=0.0,
             panel_due=None,
+            unlike=None,
         )
         grew = msgspec.structs.replace(
             announce(again, "grew", state.attempt, step), examine_at=again.examine_at
@@ -382,7 +382,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def _wait(
         self, state: State, case: Case, alarms: tuple[Alarm, ...], record: StepRecord
     ) -> Conclusion:
-        good = 0 if alarms else case.good_steps + record.committed
+        good = 0 if alarms or case.unlike else case.good_steps + record.committed
         if good < self.verification.good_steps:
             return amend_case(state, case, good_steps=good), ()
         reason = "it went away while a person was asked"

@@ -38,8 +38,11 @@ IN_MODEL = ("outbreak", "logits")
 
 IN_PROCESS = (
     "learning-rate", "gradient", "weights", "moments", "optimizer", "adam-reset", "betas",
-    "epsilon", "rank",
+    "epsilon", "rank", "flip-weight", "flip-gradient", "flip-moment", "flip-square",
 )  # fmt: skip
+IN_ONE_REPLICA = ("flip-weight", "flip-gradient", "flip-moment", "flip-square")
+"""One bit of one rank's copy: of a weight, an averaged gradient, a first or a second moment."""
+
 FROM_OUTSIDE = ("kill", "freeze", "tear")
 BY_DRAWS = (*IN_TEXT, *IN_SHARD, *IN_ORDER, *IN_MODEL)
 ALL = (*BY_DRAWS, *IN_PROCESS, *FROM_OUTSIDE)
@@ -63,6 +66,10 @@ EXPECTED_CAUSE = {
     "betas": OPTIMIZER_STATE,
     "epsilon": EPSILON,
     "rank": CORRUPTED_GRADIENT,
+    "flip-weight": CORRUPTED_WEIGHTS,
+    "flip-gradient": CORRUPTED_GRADIENT,
+    "flip-moment": CORRUPTED_MOMENTS,
+    "flip-square": CORRUPTED_MOMENTS,
 }
 EXPECTED_DEFECT = {
     "garbled": "garbled",

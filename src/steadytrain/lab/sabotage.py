@@ -3,7 +3,7 @@
 import json
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steadytrain.lab.faults import IN_MODEL, IN_PROCESS, Fault
+from steadytrain.lab.faults import IN_MODEL, IN_ONE_REPLICA, IN_PROCESS, Fault
 from steadytrain.lab.model import Transformer
 from steadytrain.train.feed import DataOrder
 
@@ -49,10 +49,12 @@ class Saboteur:
         *,
         fired: Path,
         rank: int = 0,
+        world: int = 1,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._rank = rank
+        self._world = world
         self._faults = [fault for fault in faults if fault.kind in IN_PROCESS]
         self._path = fired
         self._fired: list[str] = json.loads(fired.read_text()) if fired.exists() else []
@@ -78,6 +80,10 @@ class Saboteur:
                     for group in self._optimizer.param_groups:
                         group["betas"] = WRONG_BETAS
             self._note(fault)
+        for fault in self._due(step, IN_ONE_REPLICA):
+            if fault.kind != "flip-gradient":
+                self._flip_one(fault)
+                self._note(fault)
         for fault in self._due(step, tuple(self._left)):
             self._left[fault.kind] = LASTS[fault.kind]
             self._note(fault)
@@ -92,8 +98,16 @@ class Saboteur:
             flat = parameter.grad.view(-1)
             flat[chance.randrange(flat.numel())] = chance.choice([float("inf"), float("nan")])
             self._note(fault)
-
+        for fault in self._due(step, ("flip-gradient",)):
+            self._flip_one(fault)
+            self._note(fault)
         self._left["rank"] = max(0, self._left["rank"] - 1)
+
+    def _flip_one(self, fault: Fault) -> None:
+        """Flip one bit in the copy of one rank, which the fault's seed chooses."""
+        chance = random.Random(fault.seed)
+        if chance.randrange(self._world) == self._rank:
+            flip_bit(fault.kind, self._model.parameters(), self._optimizer, chance)
 
     def _before_optimizer(self, *_: Any) -> None:
         for kind, key in (("learning-rate", "lr"), ("epsilon", "eps")):
@@ -173,6 +187,31 @@ def matrices(model: nn.Module) -> list[Tensor]:
 
 def _moments(optimizer: torch.optim.Optimizer, name: str) -> list[Tensor]:
     return [state[name] for state in optimizer.state.values() if state[name].dim() == 2]
+
+
+@torch.no_grad()
+def flip_bit(
+    kind: str,
+    parameters: Iterable[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    chance: random.Random,
+) -> tuple[int, int]:
+    """Flip one bit of a float32 of the kind `IN_ONE_REPLICA` names; the parameter's number and
+    the bit."""
+    trained = [one for one in parameters if one in optimizer.state]
+    number = chance.randrange(len(trained))
+    parameter = trained[number]
+    tensor = {
+        "flip-weight": parameter,
+        "flip-gradient": parameter.grad,
+        "flip-moment": optimizer.state[parameter].get("exp_avg"),
+        "flip-square": optimizer.state[parameter].get("exp_avg_sq"),
+    }[kind]
+    assert tensor is not None
+    bits = tensor.detach().view(-1).view(torch.int32)
+    bit = chance.randrange(32)
+    bits[chance.randrange(bits.numel())] ^= 1 << bit if bit < 31 else -(2**31)
+    return number, bit
 
 
 @torch.no_grad()

@@ -140,6 +140,7 @@ def assemble(settings: Settings, ranks: Ranks, *, corpus: Corpus | None = None) 
         planned,
         fired=settings.home.parent / "lab" / "fired.json",
         rank=ranks.rank,
+        world=ranks.world,
     )
     order = FaultyOrder(_mixed(corpus, _phases(settings)), planned, panel=corpus.panel)
     Outbreaks(bare, order, planned)

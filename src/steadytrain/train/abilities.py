@@ -69,4 +69,5 @@ def cannot(
         )
     if world == 1:
         missing["ExcludeRank"] = "there is one rank, so leaving it out would leave nothing."
+        missing["LeaveHost"] = "there is one rank, and no other that could say that it is wrong."
     return missing

@@ -15,6 +15,7 @@ from steadytrain.actions import (
     AskPerson,
     Cancel,
     ExcludeRank,
+    LeaveHost,
     Plan,
     ResetMoments,
     RollBack,
@@ -30,7 +31,7 @@ from steadytrain.train.memory import History
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.retention import CheckpointRef
 
-PASSING = (RollBack, SkipUpdate, AskPerson, ExcludeRank)
+PASSING = (RollBack, SkipUpdate, AskPerson, ExcludeRank, LeaveHost)
 """Actions that hold for a moment, or for the machines of one run only."""
 
 

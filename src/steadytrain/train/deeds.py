@@ -7,7 +7,8 @@ rank 0's memory after it was done.
 import time
 from collections.abc import Callable, Sequence
 
-from steadytrain.actions import roll_back_step
+from steadytrain.actions import LeaveHost, roll_back_step
+from steadytrain.deaths import REQUEUE
 from steadytrain.events import (
     AttemptBegan,
     Event,
@@ -26,6 +27,9 @@ from steadytrain.train.memory import Order
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.trajectory import Trajectory
 from steadytrain.train.trials import Trials
+
+AFTER_THE_SUSPECT_SECONDS = 2.0
+"""A supervisor looks for ended ranks several times a second."""
 
 
 class Deeds:
@@ -132,6 +136,7 @@ class Deeds:
         if back is None:
             self.tell(RemedyDone(remedy=remedy.id, attempt=at.attempt, step=number - 1))
             is_same = objective == self.orders.at(number).objective
+            self._leave_host(remedy)
             if draws and not (is_same and self._would_draw(number, first_draw) == tuple(draws)):
                 self._drop_update()
                 self._feed.seek(first_draw)
@@ -162,6 +167,20 @@ class Deeds:
                 checkpoint=checkpoint,
             )
         )
+        self._leave_host(remedy)
+
+    def _leave_host(self, remedy: Remedy) -> None:
+        """End every rank, if the remedy asks for that: to be started elsewhere.
+
+        The rank whose hardware is suspect ends first, so that it is its host that is left where
+        each host has a supervisor of its own.
+        """
+        for action in remedy.plan:
+            if isinstance(action, LeaveHost):
+                self._at.save_now()
+                if self._ranks.rank != action.rank:
+                    time.sleep(AFTER_THE_SUSPECT_SECONDS)
+                raise SystemExit(REQUEUE)
 
     def _would_draw(self, number: int, first_draw: int) -> tuple[int, ...]:
         """The draws that update `number` has under the orders as they are now."""

@@ -26,7 +26,8 @@ from steadytrain.train.marks import Marks, merge_marks
 from steadytrain.train.proofreader import Proofreader
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import REPEATS, Flight, Recorder
-from steadytrain.train.reruns import Reruns
+from steadytrain.train.replicas import MOST_NAMED, Replicas, kind_of
+from steadytrain.train.reruns import Reruns, merge_reruns
 from steadytrain.train.snapshots import Snapshot, Snapshots
 from steadytrain.train.softcap import GROWING, as_evidence, look_at
 from steadytrain.train.state import TrainingState, local
@@ -72,6 +73,7 @@ class Examiner:
         recorder: Recorder,
         snapshots: Snapshots,
         reruns: Reruns,
+        replicas: Replicas,
         proofreader: Proofreader,
         ranks: Ranks,
         clip: float | None,
@@ -88,6 +90,7 @@ class Examiner:
         self._recorder = recorder
         self._snapshots = snapshots
         self._reruns = reruns
+        self._replicas = replicas
         self._marks = Marks(state, optimizer, ranks, clip=clip)
         self._ranks = ranks
 
@@ -99,7 +102,10 @@ class Examiner:
         healthy = self._recorder.between(onset - 32, onset - 1)
         read = self._read_around(onset, step)
         sequences, texts = self._choose(affected, healthy, read)
-        before = self._snapshots.newest_at_or_before(max(0, onset - 2))
+        unlike = self._replicas.compare_each()
+        # Where replicas came apart, the state before the onset was alike on all of them.
+        margin = 1 if any(name.startswith("replica") for name in incident.signals) else 2
+        before = self._snapshots.newest_at_or_before(max(0, onset - margin))
         losses = self._compare(affected, healthy, before)
         # Every rank must come to the same answer: what follows is done by all of them together.
         has_defect = any(self._ranks.gather(any(row[1] for row in read.values())))
@@ -124,6 +130,9 @@ class Examiner:
             sources=self._commonest_sources(flagged),
             scanned=len({draw for part in gathered for draw in part[0]}),
             before_step=before.step if before is not None else None,
+            copies=self._replicas.copies if self._ranks.world > 1 else None,
+            unlike=unlike[:MOST_NAMED],
+            unlike_kinds=dict(Counter(kind_of(one.part) for one in unlike)),
             nonfinite_weights=self._marks.count_nonfinite(),
             below_epsilon=self._marks.below_epsilon(),
             harmless_epsilon=self._marks.harmless_epsilon(),
@@ -136,7 +145,7 @@ class Examiner:
             digest=digest,
             **_merge_losses([part[3] for part in gathered]),
             **merge_marks([part[4] for part in gathered]),
-            **_merge_reruns([part[5] for part in gathered]),
+            **merge_reruns([part[5] for part in gathered]),
             **as_evidence([part[6] for part in gathered]),
         )
 
@@ -168,6 +177,7 @@ class Examiner:
             self._recorder.between(before.step + 1, step),
             onset=onset,
             control=lambda: self.loss(healthy[-1]),
+            alike=lambda: not self._replicas.compare_each(),
         )
         if remade is None:
             return {}
@@ -183,6 +193,7 @@ class Examiner:
             "norm_again": remade.norm,
             "full_rate": remade.full_rate,
             "half_rate": remade.half_rate,
+            "remade_alike": remade.alike if self._replicas.copies > 1 else None,
             "twice": (first, second),
         }
 
@@ -371,27 +382,3 @@ def _repeated_share(flights: list[Flight], known: list[Flight]) -> float | None:
     counts = Counter(chain.from_iterable(flight.digests.tolist() for flight in known))
     mine = [one for flight in flights for one in flight.digests.tolist()]
     return sum(counts[one] > 1 for one in mine) / len(mine) if mine else None
-
-
-def _merge_reruns(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What all ranks found: the earliest difference, and ranks whose gradients are not right."""
-    if not parts[0]:
-        return {}
-    found = {key: value for key, value in parts[0].items() if key != "twice"}
-    first = min(
-        (part for part in parts if part["differs_at"] is not None),
-        key=lambda part: (part["differs_at"], part["differs_in"] != "loss"),
-        default=None,
-    )
-    if first is not None:
-        found |= {key: first[key] for key in ("differs_at", "differs_in")}
-    for key in ("weights_differ", "moments_differ"):
-        found[key] = sum(part[key] for part in parts)
-    twins = [part["twice"] for part in parts]
-    usual, count = Counter(one for one, _ in twins).most_common(1)[0]
-    unlike = [rank for rank, (one, other) in enumerate(twins) if one != other]
-    if not unlike and count > len(twins) / 2:
-        unlike = [rank for rank, (one, _) in enumerate(twins) if one != usual]
-    elif not unlike and count < len(twins):
-        unlike = list(range(len(twins)))  # two that disagree: one of them
-    return found | {"unlike_ranks": tuple(unlike)}

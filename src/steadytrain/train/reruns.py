@@ -8,7 +8,7 @@ run is put back to the bit: weights, moments, hyperparameters, random states, gr
 
 import contextlib
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from steadytrain.train.feed import Feed
 from steadytrain.train.hands import Settings
@@ -74,6 +76,7 @@ class Remade:
         norm: gradient norm of the onset's step as it came out now.
         full_rate, half_rate: loss of a control batch after the onset's step, and after the same
             step with half the learning rate.
+        alike: whether replicas of the state were the same after it.
     """
 
     steps: int
@@ -84,6 +87,7 @@ class Remade:
     norm: float | None
     full_rate: float | None
     half_rate: float | None
+    alike: bool
 
 
 class Reruns:
@@ -113,6 +117,27 @@ class Reruns:
         self._same = SAME.get(next(model.parameters()).device.type, SAME_ON_GPU)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
 
+    def warm_up(self, step: int) -> None:
+        """Before the first update of a life, let DDP choose its buckets.
+
+        It groups gradients anew after its first backward pass, in the order of their arrival, and
+        where three ranks or more are added up a sum rounds by its place in a bucket: without this
+        pass, whose gradients are thrown away, the first update after a restart would differ in the
+        last bits from the one that an unbroken run makes there.
+        """
+        is_exact = not isinstance(self._model, DistributedDataParallel) or (
+            dist.get_world_size(self._model.process_group) < 3
+        )
+        if is_exact:
+            return
+        here = self._feed.draw
+        draws = self._feed.share(self._feed.step_draws(step + 1))[: self._feed.batch_size]
+        self._feed.seek(here)
+        with self.kept():
+            objective, _ = self._pass(tuple(draws), ZLoss())
+            objective.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.zero_grad(set_to_none=True)
+
     def remake(
         self,
         before: Snapshot,
@@ -120,12 +145,14 @@ class Reruns:
         *,
         onset: int,
         control: Callable[[], float],
+        alike: Callable[[], bool] = lambda: True,
     ) -> Remade | None:
         """Make the steps of `flights` again from the state before them, and compare.
 
         Args:
             flights: every step since the snapshot, the present one last.
             control: loss of a healthy batch under the weights as they are when it is called.
+            alike: the same of whether replicas hold the same.
         """
         steps = [flight.step for flight in flights]
         if (
@@ -152,10 +179,11 @@ class Reruns:
                     half_rate = control()
                     self.restore(after)
             weights, moments = self._differences(present)
+            are_alike = alike()
         return Remade(
             steps=len(steps) + 1, differs_at=differs_at, differs_in=differs_in,
             weights_differ=weights, moments_differ=moments, norm=norm,
-            full_rate=full_rate, half_rate=half_rate,
+            full_rate=full_rate, half_rate=half_rate, alike=are_alike,
         )  # fmt: skip
 
     def twice(self, draws: tuple[int, ...]) -> tuple[int, int]:
@@ -285,6 +313,30 @@ class Reruns:
             elif name.endswith((".exp_avg", ".exp_avg_sq")):
                 moments += count
         return weights, moments
+
+
+def merge_reruns(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What all ranks found: the earliest difference, and ranks whose gradients are not right."""
+    if not parts[0]:
+        return {}
+    found = {key: value for key, value in parts[0].items() if key != "twice"}
+    first = min(
+        (part for part in parts if part["differs_at"] is not None),
+        key=lambda part: (part["differs_at"], part["differs_in"] != "loss"),
+        default=None,
+    )
+    if first is not None:
+        found |= {key: first[key] for key in ("differs_at", "differs_in")}
+    for key in ("weights_differ", "moments_differ"):
+        found[key] = sum(part[key] for part in parts)
+    twins = [part["twice"] for part in parts]
+    usual, count = Counter(one for one, _ in twins).most_common(1)[0]
+    unlike = [rank for rank, (one, other) in enumerate(twins) if one != other]
+    if not unlike and count > len(twins) / 2:
+        unlike = [rank for rank, (one, _) in enumerate(twins) if one != usual]
+    elif not unlike and count < len(twins):
+        unlike = list(range(len(twins)))  # two that disagree: one of them
+    return found | {"unlike_ranks": tuple(unlike)}
 
 
 def _watch_leaves(objective: Tensor) -> dict[int, Tensor]:

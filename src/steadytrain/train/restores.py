@@ -75,6 +75,8 @@ class Restores:
 
     Args:
         orders: remedies in force, looked up each time.
+        apart_after: the last update before replicas of the state came apart, if they have: what
+            later ones gave says nothing of the state before them.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Restores:
         ranks: Ranks,
         *,
         orders: Callable[[], Orders],
+        apart_after: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
@@ -95,6 +98,7 @@ class Restores:
         self._dials = dials
         self._ranks = ranks
         self._orders = orders
+        self._apart_after = apart_after
         self._same = SAME.get(next(model.parameters()).device.type, SAME_ON_GPU)
         self._eve: _Moving | None = None
         self._rehearsed: Forward | None = None
@@ -273,6 +277,9 @@ class Restores:
         """Forward pass of the next update's batch; sums of nll and tokens, None if not possible."""
         follower = expected.follower
         if not expected.loss_tells or follower is None:
+            return None
+        apart = self._apart_after()
+        if apart is not None and expected.step >= apart:
             return None
         if flight is not None:
             draws = tuple(flight.draws.tolist())

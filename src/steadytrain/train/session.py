@@ -63,6 +63,7 @@ from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import Flight
 from steadytrain.train.records import Pass, flight, record
 from steadytrain.train.refusals import refuse_nonsense
+from steadytrain.train.replicas import Replicas
 from steadytrain.train.reruns import Dial, Reruns
 from steadytrain.train.restores import Restores
 from steadytrain.train.schedule import Schedule
@@ -97,6 +98,7 @@ class Session:
         panel_every: steps between looks at the panel; None: as the judge asks for them.
         mirror: URL of an object store, as s3://bucket/run, that gets a copy of each checkpoint and
             of the journal; a home without a usable checkpoint goes on from there.
+        compare_every: steps between comparisons of the ranks' replicas to the bit; None: never.
         branch_from: home of another run, or (home, step), to begin from its newest healthy
             checkpoint (at or before the step) while it goes on; steps are counted on from there.
         order_from: "module:function" that gives the data order again when it is called with the
@@ -133,6 +135,7 @@ class Session:
         keep: int = 3,
         panel_every: int | None = None,
         mirror: str | None = None,
+        compare_every: int | None = 10,
         branch_from: BranchFrom | None = None,
         order_from: str | None = None,
         provenance: bool = True,
@@ -149,6 +152,7 @@ class Session:
                 "checkpoint_every": checkpoint_every,
                 "keep": keep,
                 "panel_every": 1 if panel_every is None else panel_every,
+                "compare_every": 1 if compare_every is None else compare_every,
             },
             clip=clip,
             z_loss=z_loss,
@@ -179,7 +183,7 @@ class Session:
         self._training_state = TrainingState(model, optimizer, extras=self._making.learned)
         self._restores = Restores(
             model, optimizer, self._training_state, feed, self._dials, self._ranks,
-            orders=lambda: self._deeds.orders,
+            orders=lambda: self._deeds.orders, apart_after=lambda: self._replicas.apart_after,
         )  # fmt: skip
         mirrored = Mirror(mirror, self.home, keep=keep) if mirror is not None else None
         self._mirror = mirrored if self._ranks.rank == 0 else None
@@ -195,11 +199,11 @@ class Session:
             restores=self._restores,
             mirror=self._mirror,
         )
+        self._replicas = Replicas(model, self._training_state, self._ranks, every=compare_every)
         self._tap = Tap(
-            domains=len(feed.domains),
-            device=self._device,
+            domains=len(feed.domains), device=self._device, world=self._ranks.world,
             maxima=min(self._ranks.world, MOST_MAXIMA) if watch_attention else 0,
-        )
+        )  # fmt: skip
         self._probe = UpdateProbe(self._parameters)
         overlap = Overlap(self._panel.fixed) if self._panel and read_texts else None
         self._knows_panel = overlap is not None
@@ -223,7 +227,9 @@ class Session:
             self.home, self._ranks.rank, int(os.environ.get("STEADYTRAIN_GENERATION", "0"))
         )
         mark_own_work(model, self._beacon)
-        reruns = Reruns(model, self._training_state, optimizer, feed, self._making, dial=self._dial)
+        self._reruns = Reruns(
+            model, self._training_state, optimizer, feed, self._making, dial=self._dial
+        )
         examiner = Examiner(
             home=self.home,
             model=model,
@@ -232,7 +238,8 @@ class Session:
             feed=feed,
             recorder=self._trajectory.recorder,
             snapshots=self._trajectory.snapshots,
-            reruns=reruns,
+            reruns=self._reruns,
+            replicas=self._replicas,
             proofreader=proofreader,
             ranks=self._ranks,
             clip=clip,
@@ -256,7 +263,7 @@ class Session:
             examiner=examiner,
             looks=self._looks,
             trials=Trials(
-                reruns=reruns,
+                reruns=self._reruns,
                 feed=feed,
                 recorder=self._trajectory.recorder,
                 snapshots=self._trajectory.snapshots,
@@ -300,6 +307,7 @@ class Session:
                 self._trajectory, self._deeds, self._feed, self._ranks,
                 steps=self.steps, branch_from=self._branch_from,
             )  # fmt: skip
+            self._reruns.warm_up(self.step_number)
             if self._proofreader is not None and self._knows_panel and not self._has_ended:
                 self._proofreader.prepare()  # so that it is known what of the panel can be found
             self._looks.begin()
@@ -364,10 +372,8 @@ class Session:
     def _leave(self) -> None:
         """Save and end this process: the machine is wanted. Every rank, after the same step."""
         self._hear()
-        self._trajectory.finish_saving()  # or this checkpoint might be skipped
-        if self.step_number % self._checkpoint_every:
-            self._trajectory.keep(is_last=True)
-        raise SystemExit(REQUEUE)  # `__exit__` waits for the checkpoint
+        self._trajectory.save_now()
+        raise SystemExit(REQUEUE)
 
     def backward(self, logits_BTV: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy and z-loss of a micro-batch, their sums, and the gradients.
@@ -441,6 +447,8 @@ class Session:
         digests = tuple(one for batch in self._micro_batches for one in batch.digests)
         if self._attention is not None:
             self._tap.hear(self._ranks.rank, self._attention.largest(self._device))
+        if self._replicas.is_due(number, self.attempt):
+            self._tap.compare(self._ranks.rank, self._replicas.digests())
         vector = self._tap.call(
             corrupt=count_corrupt(readings, len(self._feed.domains)),
             leaked=count_leaked(readings, len(self._feed.domains)),
@@ -516,6 +524,10 @@ class Session:
         self._keep_provenance(self._passed.attempt, flown)
         if reading.called:
             self._deeds.hear(self._called)
+        if reading.digests is not None:
+            self._tell(
+                self._replicas.compared(reading.digests, self._passed.attempt, flown.step - 1)
+            )
         self._trajectory.note_update(flown, record(self._passed, reading))
 
     def _keep_provenance(self, attempt: int, flown: Flight) -> None:
@@ -560,6 +572,7 @@ class Session:
         """After the last step: hear of it and obey; True if that led back into training."""
         self._micro_batches = []
         self._hear()
+        self._replicas.compare(self.attempt, self.step_number, tell=self._tell)
         self._looks.look(self.step_number, why="last")  # a life that begins here has not looked
         if self._desk is not None:
             self._desk.read()
@@ -595,6 +608,7 @@ class Session:
             panel_every=self._panel_every,
             layers=gradients.GROUPS,
             order=self._order_from,
+            copies=self._replicas.copies,
             can=can(
                 self._optimizer,
                 self._model,

@@ -9,6 +9,10 @@ from steadytrain.train.state import TrainingState, is_of_guard, is_of_optimizer,
 SQUARES = ("exp_avg_sq", "max_exp_avg_sq")
 """Averages of squares, as torch.optim names them; the root of a negative one is NaN."""
 
+LARGEST_SQUARE = 1e20
+"""A second moment beyond this is a flipped exponent: its weight would not move for a long while,
+and nothing else shows it. No gradient of a run that goes on is 1e10. Source: guess."""
+
 
 @torch.no_grad()
 def unsound(state: TrainingState) -> list[str]:
@@ -27,6 +31,8 @@ def unsound(state: TrainingState) -> list[str]:
             found.append(f"{name} holds values that are not finite")
         elif low < 0 and name.endswith(SQUARES):
             found.append(f"{name} holds negative squares")
+        elif high > LARGEST_SQUARE and name.endswith(SQUARES):
+            found.append(f"{name} holds squares up to {high:.3g}, which no gradient has")
     return found
 
 

@@ -15,6 +15,10 @@ from steadytrain.train.losses import NUM_SUMS
 
 # B sequences, K domains.
 
+DIGEST_HALVES = 4
+"""Of each rank: its weights and the rest of its state, a digest each, in two halves. 32 bytes that
+travel in the steps that compare."""
+
 PROBE_WEIGHTS = 16_384
 """Weights whose change is measured. The root mean square of n values is known to 1 / sqrt(2 n):
 0.6 % here."""
@@ -33,6 +37,7 @@ class Reading:
         layer_norms: gradient norm of each group of layers.
         attention_logit: the largest that any rank heard; None if none did.
         losses: mean loss of this rank's sequences, in the order of its draws.
+        digests: [ranks, parts, halves] of each rank's state before the update, if it was taken.
         called: orders that rank 0 holds ready.
     """
 
@@ -51,6 +56,7 @@ class Reading:
     update: float
     committed: bool
     losses: np.ndarray
+    digests: np.ndarray | None = None
 
 
 class Tap:
@@ -59,9 +65,12 @@ class Tap:
     Args:
         maxima: ranks whose largest attention logit travels along, the first ones of all. The vector
             is added up, so each of them has a place of its own, where the others add nothing.
+        world: ranks; each has a place for the digests of its state, behind all else.
     """
 
-    def __init__(self, *, domains: int, device: torch.device, maxima: int = 0) -> None:
+    def __init__(
+        self, *, domains: int, device: torch.device, maxima: int = 0, world: int = 1
+    ) -> None:
         self._domains = domains
         self._device = device
         # The layout of the one vector that ranks add up: sums, each rank's maximum, corrupt, leaked
@@ -70,13 +79,16 @@ class Tap:
         self._maxima = maxima
         self._words = self._sums + maxima
         self._size = self._words + 2 * domains + 5
+        self._world = world
         self._vector = torch.zeros(self._size, dtype=torch.float64, device=device)
+        self._digests = self._vector[:0]
         self._losses: list[Tensor] = []
-        self._waiting: tuple[int, Tensor, Tensor, torch.cuda.Event | None] | None = None
+        self._waiting: tuple[int, Tensor, Tensor, int, torch.cuda.Event | None] | None = None
 
     def begin(self) -> None:
         """Forget the sums of a step that will not be finished."""
         self._vector = torch.zeros_like(self._vector)
+        self._digests = self._vector[:0]
         self._losses = []
 
     def add(self, sums_K5: Tensor, z_nll: Tensor, mean_B: Tensor) -> None:
@@ -89,6 +101,15 @@ class Tap:
         """Put this rank's largest attention logit, a scalar, into the vector."""
         if rank < self._maxima:
             self._vector[self._sums + rank] = largest
+
+    def compare(self, rank: int, digests: Tensor) -> None:
+        """Put the digests of this rank's state into the vector. Every rank, before the same update.
+
+        Args:
+            digests: float64 [DIGEST_HALVES].
+        """
+        self._digests = self._vector.new_zeros(self._world * DIGEST_HALVES)
+        self._digests[rank * DIGEST_HALVES : (rank + 1) * DIGEST_HALVES] = digests
 
     def call(
         self,
@@ -108,7 +129,11 @@ class Tap:
         words = words.to(self._device, non_blocking=True)
         self._vector[self._words : -4] = words[:-3]
         self._vector[-3:] = words[-3:]
-        return self._vector
+        if not len(self._digests):
+            return self._vector
+        whole = torch.cat((self._vector, self._digests))
+        self._vector, self._digests = whole[: self._size], whole[self._size :]
+        return whole
 
     def loss(self) -> Tensor:
         """Mean loss over all tokens, a scalar on the device. After the adding up."""
@@ -124,14 +149,14 @@ class Tap:
     ) -> None:
         """Start the copy of this step's numbers to the host."""
         scalars = torch.stack((grad_norm.double(), update.double(), commit.double()))
-        whole = torch.cat((self._vector, layer_norms_G.double(), scalars))
+        whole = torch.cat((self._vector, self._digests, layer_norms_G.double(), scalars))
         losses = torch.cat(self._losses).float() if self._losses else whole[:0].float()
         event = None
         if self._device.type == "cuda":
             whole, losses = _to_host(whole), _to_host(losses)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
-        self._waiting = (step, whole, losses, event)
+        self._waiting = (step, whole, losses, len(self._digests), event)
         self.begin()
 
     @property
@@ -142,12 +167,13 @@ class Tap:
     def read(self) -> Reading:
         """The numbers of the step that was pushed last."""
         assert self._waiting is not None
-        step, whole, losses, event = self._waiting
+        step, whole, losses, behind, event = self._waiting
         self._waiting = None
         if event is not None:
             event.synchronize()
         numbers = whole.numpy()
-        vector, layers = numbers[: self._size], numbers[self._size : -3]
+        vector, rest = numbers[: self._size], numbers[self._size :]
+        digests, layers = rest[:behind], rest[behind:-3]
         largest = float(vector[self._sums : self._words].max(initial=-np.inf))  # keeps a NaN
         counted = [int(one) for one in vector[self._words : -5]]
         return Reading(
@@ -166,6 +192,7 @@ class Tap:
             update=float(numbers[-2]),
             committed=bool(numbers[-1] == 1.0),
             losses=losses.numpy(),
+            digests=digests.reshape(self._world, -1, 2) if behind else None,
         )
 
 

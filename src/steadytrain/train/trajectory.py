@@ -87,6 +87,7 @@ class Trajectory:
         self._mirror = mirror
         self._snapshot_every = snapshot_every
         self._checkpoint_every = checkpoint_every
+        self._saved = 0, 0
 
     def begin(self, *, is_branch: bool = False) -> None:
         """Keep the state that this life begins with; of a new run on disk as well."""
@@ -109,8 +110,16 @@ class Trajectory:
         began = time.monotonic()
         snapshot = self._take()
         if takes_checkpoint:
+            self._saved = self.attempt, self.step
             blocked = time.monotonic() - began
             self._checkpoints.save(snapshot, self.attempt, {}, blocked_seconds=blocked)
+
+    def save_now(self) -> None:
+        """Make the present state durable, if it is not; returns when it is. Every rank."""
+        self.finish_saving()  # or this checkpoint might be skipped
+        if self._saved != (self.attempt, self.step):
+            self.keep(is_last=True)
+        self.finish_saving()
 
     def _take(self) -> Snapshot:
         snapshot = self.snapshots.take(self.step, self._feed.draw, attempt=self.attempt)
