@@ -10,7 +10,7 @@ import numpy as np
 from steadytrain.board.series import Floats, decimate
 
 WIDTH, HEIGHT = 720, 220
-LEFT, RIGHT, TOP, BOTTOM = 54, 84, 22, 26
+LEFT, RIGHT, TOP, BOTTOM = 64, 84, 22, 26
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31")
 """Readable for colour-blind people on light and dark. Source: Okabe and Ito 2008."""
 
