@@ -179,7 +179,7 @@ def test_a_run_that_tells_no_step_says_how_to_tell_one(capsys, monkeypatch, tmp_
     ("arguments", "words"),
     [
         (("--lab",), "a plan says what to break"),
-        (("quick", "--faults", "gil", "--lab"), "a plan says what to break"),
+        (("quick", "--faults", "gil", "--lab"), "the plan quick both say what to break"),
         (("quick",), "it must be said what to break"),
         (("quick", "--lab", "--", "train.py"), "it must be said what to break"),
         (("quik", "--lab"), "the plan quik cannot be read"),

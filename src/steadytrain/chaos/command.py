@@ -98,7 +98,12 @@ def settings(options: argparse.Namespace) -> Settings:
 
 def _plan(options: argparse.Namespace) -> Plan:
     """The plan that the options name."""
-    if bool(options.plan) == bool(options.faults):
+    if options.plan and options.faults:
+        raise SettingError(
+            f"--faults and the plan {options.plan[0]} both say what to break, and one is needed. "
+            "Leave one of them out."
+        )
+    if not options.plan and not options.faults:
         raise SettingError(
             "a plan says what to break, and one is needed. Write a file, one of those that come "
             f"along ({', '.join(plans.built_in())}), or --faults sigkill,gil."
