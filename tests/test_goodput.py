@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from steadytrain import events as ev
@@ -321,6 +321,7 @@ def live_through(moves, rng):
 
 
 @settings(max_examples=120, deadline=None)
+@example(["held", "person", "lie", "hang", "rollback", "train"], 3)  # two lines of one moment
 @given(some.lists(MOVES, max_size=25), some.integers(0, 2**32))
 def test_the_account_is_closed_whatever_happens(moves, seed):
     rng = random.Random(seed)

@@ -157,7 +157,8 @@ class Timesheet:
         books = self._books.copied()
         tail = self._tail() if self._has_moved else 0
         books.settle(self._micros[self._settled :], self._landed[self._settled :], tail=tail)
-        marks = sorted(self._marks, key=lambda one: one.at)
+        # Of two at one moment the supervisor's counts first, in whichever order they were read.
+        marks = sorted(self._marks, key=lambda one: (one.at, isinstance(one.event, AttemptBegan)))
         beats = sorted(self._beats)
         for begin, end, is_start in self._absences():
             for part, seconds in absence(begin, end, marks, beats, is_start=is_start):
