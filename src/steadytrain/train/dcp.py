@@ -35,6 +35,13 @@ def load(tensors: dict[str, Tensor], path: Path, group: dist.ProcessGroup | None
     )
 
 
+def load_alone(tensors: dict[str, Tensor], path: Path) -> None:
+    """Load into the tensors, in place, in a process that is no rank of a run."""
+    with warnings.catch_warnings():
+        permit_one_rank()
+        load(tensors, path)
+
+
 def permit_one_rank() -> None:
     """DCP warns whenever one rank saves or loads alone, which is what is meant here."""
     warnings.filterwarnings("ignore", message="torch.distributed is (disabled, )?unavailable")

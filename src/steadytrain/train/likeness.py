@@ -1,6 +1,5 @@
 """Are two checkpoints the same, bit for bit? Read from the disk, one tensor at a time."""
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -53,9 +52,7 @@ def _entries(path: Path) -> dict[str, TensorStorageMetadata]:
 
 def _load(path: Path, name: str, entry: TensorStorageMetadata) -> Tensor:
     tensor = torch.empty(entry.size, dtype=entry.properties.dtype)
-    with warnings.catch_warnings():
-        dcp.permit_one_rank()
-        dcp.load({name: tensor}, path)
+    dcp.load_alone({name: tensor}, path)
     return tensor
 
 

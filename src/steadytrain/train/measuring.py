@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,9 +135,8 @@ def _load(ref: CheckpointRef, model: nn.Module) -> None:
                 f"{ref.path} is of another model: {name} is {saved.get(name)} in it and {spelled} "
                 "here. Let the function of --model build the model that the run began with."
             )
-    with torch.no_grad(), warnings.catch_warnings():
-        dcp.permit_one_rank()
-        dcp.load(live, ref.path)
+    with torch.no_grad():
+        dcp.load_alone(live, ref.path)
 
 
 def _device(name: str) -> torch.device:
