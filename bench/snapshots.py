@@ -6,7 +6,8 @@
 
 Of each way to the disk: how long the training loop is blocked, until when the bytes are durable,
 processor time of the training process, and how much a step of pure computation takes longer
-while the save is under way ("slowed").
+while the save is under way ("slowed"). Raw write, torch.save and dcp.save have the machine to
+themselves while they block; "alone" is ours with nothing computed beside it, for that comparison.
 
 All in one process, each round runs every way once, medians over the rounds. The first round of each
 way is not counted: it pays for memory that has never been touched, and is printed apart. Ratios are
@@ -174,7 +175,7 @@ def measure_disk(
         response = dcp.async_save(tensors, checkpoint_id=path, no_dist=True, async_stager=stager)
         return getattr(response, "upload_completion", response).result
 
-    def note(name: str, save: Callable[[], Callable[[], object]]) -> None:
+    def note(name: str, save: Callable[[], Callable[[], object]], *, computes: bool = True) -> None:
         calm = statistics.median(timed(compute) for _ in range(5))
         began, computed = time.perf_counter(), time.process_time()
         finish = save()
@@ -182,6 +183,8 @@ def measure_disk(
         waiter = threading.Thread(target=finish)
         waiter.start()
         beside, own = [], 0.0
+        if not computes:
+            waiter.join()
         while waiter.is_alive():
             before = time.thread_time()
             beside.append(timed(compute))
@@ -190,13 +193,13 @@ def measure_disk(
         found["processor"].setdefault(name, []).append(time.process_time() - computed - own)
         found["slowed"].setdefault(name, []).append(statistics.mean(beside or [calm]) / calm)
 
-    def ours(name: str, snapshots: Snapshots) -> None:
+    def ours(name: str, snapshots: Snapshots, *, computes: bool = True) -> None:
         def save() -> Callable[[], object]:
             snapshot = snapshots.take(next(steps), 0)
             checkpoints.save(snapshot, 1, {}, blocked_seconds=0.0)
             return checkpoints.wait
 
-        note(name, save)
+        note(name, save, computes=computes)
         assert all(isinstance(event, CheckpointSaved) for event in checkpoints.poll())
         checkpoints.prune(None)
         checkpoints.wait()
@@ -208,6 +211,7 @@ def measure_disk(
 
     for _ in range(rounds + 1):
         ours("steadytrain, process", in_slots)
+        ours("the same, alone", in_slots, computes=False)
         ours("steadytrain, thread", in_memory)
         theirs("raw write and fsync", raw_write)
         theirs("torch.save, no fsync", torch_save)
