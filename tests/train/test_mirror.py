@@ -177,19 +177,18 @@ class TestFaults:
     ):
         waited = []
         one = _mirror(place, wait=waited.append)
-        put, calls = one._store._system.put_file, []
+        copy, calls = one._store._copy, []
 
         def fail(source, target):
-            if ".metadata" in source and len(calls) < times:
+            if source.name.endswith(".metadata") and len(calls) < times:
                 calls.append(target)
                 if what == "error":
                     raise RuntimeError("connection reset")
-                with open(target, "wb") as file:
-                    file.write(b"half")
+                target.write(b"half")
             else:
-                put(source, target)
+                copy(source, target)
 
-        monkeypatch.setattr(one._store._system, "put_file", fail)
+        monkeypatch.setattr(one._store, "_copy", fail)
         (event,) = _copy(one, place)
         if times == 1:
             assert isinstance(event, CheckpointMirrored)
@@ -200,15 +199,18 @@ class TestFaults:
         assert ("connection reset" if what == "error" else "4 of") in event.reason
         assert waited == [1.0, 2.0, 4.0, 8.0]
         assert not (place / "store/checkpoints/a0001-s00000020/manifest.json").exists()
-        monkeypatch.setattr(one._store._system, "put_file", put)
+        monkeypatch.setattr(one._store, "_copy", copy)
         assert isinstance(_copy(one, place)[0], CheckpointMirrored)
 
     def test_training_goes_on_when_nothing_can_be_written_there(self, tmp_path, whole, monkeypatch):
         monkeypatch.setattr(room, "TRIES", 1)
         store = type(fsspec.filesystem("memory"))
+        pipe = store.pipe_file
 
-        def fail(*args, **options):
-            raise PermissionError("access denied")
+        def fail(system, path, *args, **options):
+            if not path.endswith("/probe"):
+                raise PermissionError("access denied")
+            pipe(system, path, *args, **options)
 
         monkeypatch.setattr(store, "pipe_file", fail)
         assert _train(tmp_path / "r", "memory://denied/r") == whole

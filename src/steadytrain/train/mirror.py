@@ -1,12 +1,14 @@
 """A second copy of a run in an object store, from which a host without the disk goes on.
 
 A checkpoint goes up when it is durable, and the journal up to it before its manifest, so what is
-there can be gone on from. Rank 0 alone holds a mirror; a thread does the work, and no failure of it
-stops training. How the copy lies there: store.py.
+there can be gone on from. What was decided since goes up at once: a host that begins from there
+obeys it. Rank 0 alone does the work, in a thread, and no failure of it stops training; all ranks
+wait together for what comes down. How the copy lies there: store.py.
 """
 
 import contextlib
 import json
+import os
 import shutil
 import threading
 import time
@@ -19,10 +21,11 @@ from typing import TypeVar
 
 import xxhash
 
-from steadytrain import durable, journal
+from steadytrain import durable, journal, progress
 from steadytrain.errors import CheckpointError
 from steadytrain.events import CheckpointMirrored, CheckpointSaved, MirrorFailed
 from steadytrain.train.manifest import MANIFEST, inspect, read_manifest
+from steadytrain.train.ranks import ROUND_SECONDS, Ranks
 from steadytrain.train.retention import PARTIAL, CheckpointRef, kept
 from steadytrain.train.store import CHECKPOINTS, JOURNAL, RUN, Store
 
@@ -33,6 +36,10 @@ TRIES = 5
 
 FIRST_WAIT_SECONDS = 1.0
 """Before the second try, twice as long before each further one: 15 s in all. Source: guess."""
+
+STALL_SECONDS = 300.0
+"""At the run's end: when nothing has gone up for so long, nothing more is waited for. Half of what
+a supervisor grants to a phase that not every step has. Source: guess."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +57,13 @@ class Mirror:
     """Copies durable checkpoints up, and back down where a home has none that can be used.
 
     Args:
-        url: where, in fsspec's spelling; `{"key": ...}` of a store come from its environment.
+        url: where, in fsspec's spelling; keys and endpoints come from the store's environment.
         home: of the run.
         keep: newest checkpoints that are left there; and the newest healthy one.
         wait: sleeps. [seconds]
+
+    Attributes:
+        url: where, as people may read it.
 
     Raises:
         SettingError: nothing here can reach such a URL.
@@ -63,7 +73,7 @@ class Mirror:
         self, url: str, home: Path, *, keep: int, wait: Callable[[float], None] = time.sleep
     ) -> None:
         self._store = Store(url)
-        self.url = url
+        self.url = self._store.url
         self._home = home
         self._keep = keep
         self._wait = wait
@@ -74,6 +84,7 @@ class Mirror:
         self._changed = threading.Condition()
         self._job: _Job | None = None
         self._waiting: _Job | None = None
+        self._sizes_waiting: dict[Path, int] | None = None
         self._thread: threading.Thread | None = None
         self._events: list[CheckpointMirrored | MirrorFailed] = []
         # A store's own errors are of any class; a future holds whatever was raised.
@@ -83,12 +94,17 @@ class Mirror:
         """Bring the journal of the run into a home that holds none; whether there was one.
 
         Raises:
-            CheckpointError: the store cannot be reached, or holds a run of another name.
+            CheckpointError: the store cannot be reached, holds a run of another name, or is empty
+                and takes nothing.
         """
         if journal.files(self._home, "rank0"):
             return False
         found = self._insist(self._store.read_run, "so it is not known whether the run has begun")
         if found is None:
+            # A misspelt bucket looks empty, and read-only keys let a run begin without a copy.
+            self._insist(
+                self._store.prove_writable, "so a new run would have no copy", verb="written"
+            )
             return False
         if found["name"] != self._home.name:
             raise CheckpointError(
@@ -133,9 +149,15 @@ class Mirror:
         )
         with self._changed:
             self._waiting = job
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
-                self._thread.start()
+            self._start()
+
+    def bring_journal(self) -> None:
+        """Begin to copy the journal as far as it is now, and return."""
+        if self._reason_to_stop is not None:
+            return
+        with self._changed:
+            self._sizes_waiting = self._sizes()
+            self._start()
 
     def in_use(self) -> set[str]:
         """Names of checkpoints that are still to be read from the disk."""
@@ -153,6 +175,18 @@ class Mirror:
         with self._changed:
             self._changed.wait_for(lambda: self._thread is None)
 
+    def fetch_together(self, work: Callable[[], T] | None, ranks: Ranks) -> T:
+        """What work of rank 0 with this mirror gives, on all ranks, which show that they wait.
+
+        Every rank, same order.
+        """
+        progress.beat("download")
+        found = ranks.wait_for(
+            work, moved=lambda: self._store.moved, beat=lambda: progress.beat("download")
+        )
+        progress.beat("restore")
+        return found
+
     def fetch(self, folder: Path, wanted: Callable[[CheckpointRef], bool]) -> CheckpointRef | None:
         """Bring the newest complete and sound checkpoint that is wanted into a folder.
 
@@ -166,73 +200,110 @@ class Mirror:
         error = found.exception()
         if error is None:
             return found.result()
-        self._say(MirrorFailed(reason=_words(error)))
+        self._say(MirrorFailed(reason=self._words(error)))
         return None
 
     def finish(self) -> None:
-        """Wait for what is under way, then bring the rest of the journal."""
-        self.wait()
-        if self._has_claimed and self._reason_to_stop is None:
-            sizes = self._sizes()
-            error = self._calls.submit(lambda: self._upload_journal(sizes)).exception()
-            if error is not None:
-                self._say(MirrorFailed(reason=_words(error)))
-        self._calls.shutdown()
+        """Wait for what is under way and bring the rest of the journal, while anything moves."""
+        if self._has_claimed:
+            self.bring_journal()
+        moved, since = self._store.moved, time.monotonic()
+        while not self._has_ended_within(ROUND_SECONDS):
+            progress.beat("upload")
+            if self._store.moved != moved:
+                moved, since = self._store.moved, time.monotonic()
+            elif time.monotonic() - since > STALL_SECONDS:
+                self._say(
+                    MirrorFailed(reason=f"nothing has gone up for {STALL_SECONDS:.0f} s at the end")
+                )
+                break
+        self._calls.shutdown(wait=False)
+
+    def _has_ended_within(self, seconds: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._thread is None, seconds)
 
     def _sizes(self) -> dict[Path, int]:
         return {path: path.stat().st_size for path in journal.files(self._home, "rank0")}
 
-    def _insist(self, work: Callable[[], T], else_: str) -> T:
+    def _insist(self, work: Callable[[], T], else_: str, *, verb: str = "read") -> T:
         called = self._calls.submit(work)
         error = called.exception()
         if isinstance(error, CheckpointError):
             raise error
         if error is not None:
             raise CheckpointError(
-                f"{self.url} cannot be read ({_words(error)}), {else_}. Mend the way to it and "
-                "start again; or write mirror=None to begin without."
+                f"{self.url} cannot be {verb} ({self._words(error)}), {else_}. Mend the way to it "
+                "and start again; or write mirror=None to begin without."
             ) from error
         return called.result()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
+            self._thread.start()
 
     def _work(self) -> None:
         """The thread: until nothing waits."""
         while True:
             with self._changed:
-                self._job, self._waiting = self._waiting, None
+                sizes, self._sizes_waiting = self._sizes_waiting, None
+                if sizes is None:
+                    self._job, self._waiting = self._waiting, None
                 job = self._job
-                if job is None:
+                if sizes is None and job is None:
                     self._thread = None
                     self._changed.notify_all()
                     return
-            self._say(self._copy_up(job))
+            if sizes is not None:
+                self._bring_up(sizes)
+            elif job is not None:
+                self._say(self._copy_up(job))
 
     def _say(self, event: CheckpointMirrored | MirrorFailed) -> None:
         with self._changed:
             self._events.append(event)
 
+    def _bring_up(self, sizes: dict[Path, int]) -> None:
+        def work() -> int:
+            self._claim()
+            self._insist_on_claim()
+            return self._upload_journal(sizes)
+
+        _, reason = self._try(work)
+        if reason is not None:
+            self._say(MirrorFailed(reason=reason))
+
     def _copy_up(self, job: _Job) -> CheckpointMirrored | MirrorFailed:
         began = time.monotonic()
+        num_bytes, reason = self._try(lambda: self._upload(job))
+        if reason is not None:
+            return MirrorFailed(step=job.saved.step, reason=reason)
+        return CheckpointMirrored(
+            attempt=job.saved.attempt,
+            step=job.saved.step,
+            path=f"{self.url.rstrip('/')}/{job.saved.path}",
+            bytes=num_bytes,
+            seconds=time.monotonic() - began,
+        )
+
+    def _try(self, work: Callable[[], int]) -> tuple[int, str | None]:
+        """Bytes copied by the first try that succeeds; or why none did."""
         error: BaseException | None = None
         for number in range(TRIES):
             if number:
                 self._wait(FIRST_WAIT_SECONDS * 2 ** (number - 1))
-            called = self._calls.submit(lambda: self._upload(job))
+            called = self._calls.submit(work)
             error = called.exception()
             if error is None:
-                return CheckpointMirrored(
-                    attempt=job.saved.attempt,
-                    step=job.saved.step,
-                    path=f"{self.url.rstrip('/')}/{job.saved.path}",
-                    bytes=called.result(),
-                    seconds=time.monotonic() - began,
-                )
+                return called.result(), None
             if isinstance(error, CheckpointError):
-                break  # no other try would go better
+                return 0, str(error)  # no other try would go better
         assert error is not None
-        reason = _words(error)
-        if not isinstance(error, CheckpointError):
-            reason = f"{reason}, {TRIES} times in a row; it is tried again with the next checkpoint"
-        return MirrorFailed(step=job.saved.step, reason=reason)
+        return 0, (
+            f"{self._words(error)}, {TRIES} times in a row; it is tried again with the next "
+            "checkpoint"
+        )
 
     def _upload(self, job: _Job) -> int:
         """Everything that is missing, the manifest last; then what is too many. Bytes copied."""
@@ -254,6 +325,7 @@ class Mirror:
             if begin == end:
                 continue
             with open(path, "rb") as file:
+                os.fsync(file.fileno())  # a power cut must not leave less here than is there
                 file.seek(begin)
                 body = file.read(end - begin)
             self._store.put_stretch(path.name, begin, body)
@@ -325,11 +397,13 @@ class Mirror:
         for name, pieces in self._store.pieces().items():
             whole, is_damaged = b"", False
             for begin, end, digest in pieces:
+                if end <= len(whole):
+                    continue  # it arrived, nobody heard of it, and a longer one was sent
                 body = self._store.read_stretch(name, begin, end, digest)
-                is_damaged = begin != len(whole) or xxhash.xxh3_128_hexdigest(body) != digest
+                is_damaged = begin > len(whole) or xxhash.xxh3_128_hexdigest(body) != digest
                 if is_damaged:
                     break
-                whole += body
+                whole += body[len(whole) - begin :]
             if whole:
                 durable.write(folder / name, whole)
             if is_damaged:
@@ -359,6 +433,7 @@ class Mirror:
         durable.sync_folder(folder)
         return CheckpointRef(folder / name, ref.attempt, ref.step)
 
-
-def _words(error: BaseException) -> str:
-    return str(error) if isinstance(error, CheckpointError) else f"{type(error).__name__}: {error}"
+    def _words(self, error: BaseException) -> str:
+        if isinstance(error, CheckpointError):
+            return str(error)
+        return self._store.blot(f"{type(error).__name__}: {error}")
