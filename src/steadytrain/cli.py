@@ -138,6 +138,9 @@ def _add_board(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     doctor = commands.add_parser("doctor", help="say what is installed and what each part needs")
+    doctor.add_argument(
+        "home", nargs="?", type=Path, help="try whether a run can live in this folder"
+    )
     doctor.set_defaults(action=_doctor)
 
 
@@ -353,6 +356,10 @@ def _show(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from importlib import metadata, util
 
+    if options.home is not None:
+        from steadytrain import disks
+
+        return disks.run(options.home)
     needs = {
         "watch, replay, report, lint": ("numpy", "msgspec"),
         "train, run": ("torch", "xxhash", "psutil"),
@@ -360,6 +367,7 @@ def _doctor(options: argparse.Namespace) -> int:
         "lint: parquet, zst, token ids": ("pyarrow", "zstandard", "tokenizers"),
         "board": ("starlette", "uvicorn"),
         "hub data sets": ("datasets",),
+        "mirror": ("fsspec",),
         "panel: Hugging Face models": ("torch", "transformers"),
         "watch (live)": ("rich",),
         "tell --to apprise": ("apprise",),

@@ -278,12 +278,9 @@ class Session:
 
     def __enter__(self) -> "Session":
         self._beacon.beat("restore")
-        is_first = self._ranks.rank == 0
         if self._mirror is not None:
-            fetch = self._mirror.fetch_record if is_first else None
-            if self._mirror.fetch_together(fetch, self._ranks) and is_first:
-                self._say(f"the journal was fetched from {self._mirror.url}")
-        if is_first:
+            self._mirror.fetch_record_together(self._ranks, say=self._say)
+        if self._ranks.rank == 0:
             self._trajectory.memory = Memory(
                 self.home,
                 self._judge,
@@ -303,7 +300,7 @@ class Session:
         self._stands = Stands(self.home, self._ranks.rank)
         with contextlib.ExitStack() as undo:
             undo.callback(self._close)
-            if self._mirror is not None and is_first:
+            if self._mirror is not None and self._memory is not None:
                 self._mirror.claim()
             self._has_ended = begin_life(
                 self._trajectory, self._deeds, self._feed, self._ranks,

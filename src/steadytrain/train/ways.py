@@ -154,13 +154,17 @@ class Ways:
 
         def fetch() -> CheckpointRef | None:
             assert memory is not None
-            return mirror.fetch(
-                self._checkpoints.folder,
-                lambda ref: (
-                    ref.path.name not in sound
-                    and memory.allows(at_or_before, ref.attempt, ref.step)
-                ),
-            )
+
+            def is_wanted(ref: CheckpointRef) -> bool:
+                is_news = ref.path.name not in sound
+                return is_news and memory.allows(at_or_before, ref.attempt, ref.step)
+
+            try:
+                return mirror.fetch(self._checkpoints.folder, is_wanted)
+            except CheckpointError:
+                if sound:
+                    return None  # there is something to go on from
+                raise
 
         return mirror.fetch_together(fetch if memory is not None else None, self._ranks)
 
