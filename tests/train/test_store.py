@@ -257,7 +257,7 @@ def test_the_end_waits_no_longer_than_something_moves(bucket, tmp_path, monkeypa
 
 def test_what_is_missing_to_reach_a_store_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(SettingError, match=r"'s3://bucket/run' cannot be reached.*install s3fs"):
         Store("s3://bucket/run")
 
