@@ -138,9 +138,7 @@ def _add_board(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     doctor = commands.add_parser("doctor", help="say what is installed and what each part needs")
-    doctor.add_argument(
-        "home", nargs="?", type=Path, help="try whether a run can live in this folder"
-    )
+    doctor.add_argument("home", nargs="?", type=Path, help="try whether a run can live there")
     doctor.set_defaults(action=_doctor)
 
 
@@ -356,9 +354,9 @@ def _show(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from importlib import metadata, util
 
-    if options.home is not None:
-        from steadytrain import disks
+    from steadytrain import disks
 
+    if options.home is not None:
         return disks.run(options.home)
     needs = {
         "watch, replay, report, lint": ("numpy", "msgspec"),

@@ -58,4 +58,4 @@ def test_a_store_out_of_reach_ends_all_ranks_and_none_waits_for_another(bucket, 
     bucket.faults = [("HEAD", "run.json", "error", 99)]
     began = time.monotonic()
     together(2, _one_rank, tmp_path / "r", "s3://runs/away/r", bucket.environment, {}, ends=1)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300  # gloo itself gives up after 1800

@@ -18,8 +18,8 @@ from steadytrain.events import (
     MirrorFailed,
     RemedyDone,
 )
+from steadytrain.train import desk, ranks
 from steadytrain.train import mirror as room
-from steadytrain.train import ranks
 from steadytrain.train.fetching import fetch_journal
 from steadytrain.train.mirror import Mirror
 from steadytrain.train.store import Store
@@ -214,19 +214,16 @@ class TestFaultsOnTheWay:
 def test_what_was_decided_after_the_last_copy_holds_on_a_host_that_begins_there(
     tmp_path, monkeypatch
 ):
-    """A person's order, which no judge could come to again."""
-
-    def lower(home):
-        return {13: lambda: control.send(home, Word(verb="order", plan="lr 0.5 hold 5 rewarm 5"))}
-
-    whole = train(tmp_path / "whole/r", None, calls=lower(tmp_path / "whole/r"))
+    """A person's order, which no judge could come to again: as the old home would go on."""
+    monkeypatch.setattr(desk, "EVERY_SECONDS", 0.0)
+    home, url = tmp_path / "first/r", f"file://{tmp_path}/store"
+    order = Word(verb="order", plan="lr 0.5 hold 5 rewarm 5")
     with monkeypatch.context() as patch:
         patch.setattr(Mirror, "finish", lambda self: None)  # killed
-        home, url = tmp_path / "first/r", f"file://{tmp_path}/store"
-        train(home, url, stop_at=18, calls=lower(home))
+        train(home, url, stop_at=18, calls={13: lambda: control.send(home, order)})
     assert of(home, CheckpointMirrored)[-1].step == 10
     fresh = tmp_path / "second/r"
-    assert train(fresh, url) == whole
+    assert train(fresh, url) == train(home, None)
     assert of(fresh, AttemptBegan)[-1].checkpoint == "a0001-s00000010"
     (done,) = of(fresh, RemedyDone)
     assert 13 <= done.step < 18
