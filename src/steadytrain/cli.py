@@ -356,8 +356,6 @@ def _doctor(options: argparse.Namespace) -> int:
 
     from steadytrain import disks
 
-    if options.home is not None:
-        return disks.run(options.home)
     needs = {
         "watch, replay, report, lint": ("numpy", "msgspec"),
         "train, run": ("torch", "xxhash", "psutil"),
@@ -372,11 +370,11 @@ def _doctor(options: argparse.Namespace) -> int:
     }
     print(f"steadytrain {__version__}, Python {sys.version.split()[0]}")
     for what, modules in needs.items():
-        missing = [name for name in modules if util.find_spec(name) is None]
-        have = [f"{name} {metadata.version(name)}" for name in modules if name not in missing]
+        missing = [one for one in modules if util.find_spec(one) is None]
+        have = [f"{one} {metadata.version(one)}" for one in modules if one not in missing]
         state = "ready" if not missing else f"needs pip install {' '.join(missing)}"
         print(f"{what:30} {state:32} {', '.join(have)}")
-    return 0
+    return disks.run(options.home) if options.home is not None else 0
 
 
 def _need(*modules: str, extra: str) -> None:
