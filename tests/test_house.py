@@ -24,6 +24,7 @@ GROUND = {
     "causes",
     "chinese",
     "control",
+    "disks",
     "durable",
     "errors",
     "goodput",

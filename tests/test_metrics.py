@@ -52,7 +52,11 @@ def run(tmp_path):
 
 
 def test_numbers_of_a_run(run):
-    run.write(opened(), diagnosed(), ev.CheckpointFailed(attempt=1, step=20, reason="x"))
+    run.write(
+        opened(), diagnosed(), ev.CheckpointFailed(attempt=1, step=20, reason="x"),
+        ev.CheckpointMirrored(attempt=1, step=10, path="p", bytes=1, seconds=1.0),
+        ev.MirrorFailed(step=20, reason="x"),
+    )  # fmt: skip
     found = samples(text_of(run.home))
     assert found["steadytrain_step", 'run="r"'] == 20
     assert found["steadytrain_domain_loss_nats", 'run="r",domain="zh"'] == 2.0
@@ -60,6 +64,8 @@ def test_numbers_of_a_run(run):
     assert found["steadytrain_incidents_unseen", 'run="r"'] == 1
     assert found["steadytrain_incident_causes_total", 'run="r",cause="bad text"'] == 1
     assert found["steadytrain_checkpoint_failures_total", 'run="r"'] == 1
+    assert found["steadytrain_mirror_step", 'run="r"'] == 10
+    assert found["steadytrain_mirror_failures_total", 'run="r"'] == 1
     assert found["steadytrain_run_state", 'run="r",state="silent"'] == 1
 
 

@@ -204,6 +204,20 @@ class TestStatus:
         assert "\u5df2\u7ed3\u675f" in out
         assert "loss" not in out
 
+    def test_a_mirror_that_fails_is_named_until_it_works(self, capsys, run):
+        copied = ev.CheckpointMirrored(attempt=1, step=10, path="p", bytes=1, seconds=1.0)
+        run.write(copied, *[ev.MirrorFailed(step=20, reason="TimeoutError: no answer")] * 2)
+        cli.main(["status", str(run.home)])
+        said = capsys.readouterr().out
+        assert "mirror      of step 10" in said
+        assert "2 in a row FAILED" in said
+        assert "step 20: the mirror failed: TimeoutError: no answer" in said
+        cli.main(["status", str(run.home), "--json"])
+        assert json.loads(capsys.readouterr().out)["mirror"]["failed_in_a_row"] == 2
+        run.write(copied)
+        cli.main(["status", str(run.home)])
+        assert "failed" not in capsys.readouterr().out.lower()
+
     def test_the_same_as_json_without_a_nan(self, capsys, tmp_path, run):
         run.write(record(21, (math.nan, 2.5, 1.5), loss=math.nan, committed=False), opened())
         _, out = command(capsys, "status", tmp_path, "--json")

@@ -138,6 +138,7 @@ def _add_board(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     doctor = commands.add_parser("doctor", help="say what is installed and what each part needs")
+    doctor.add_argument("home", nargs="?", type=Path, help="try whether a run can live there")
     doctor.set_defaults(action=_doctor)
 
 
@@ -353,6 +354,8 @@ def _show(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from importlib import metadata, util
 
+    from steadytrain import disks
+
     needs = {
         "watch, replay, report, lint": ("numpy", "msgspec"),
         "train, run": ("torch", "xxhash", "psutil"),
@@ -360,17 +363,18 @@ def _doctor(options: argparse.Namespace) -> int:
         "lint: parquet, zst, token ids": ("pyarrow", "zstandard", "tokenizers"),
         "board": ("starlette", "uvicorn"),
         "hub data sets": ("datasets",),
+        "mirror": ("fsspec",),
         "panel: Hugging Face models": ("torch", "transformers"),
         "watch (live)": ("rich",),
         "tell --to apprise": ("apprise",),
     }
     print(f"steadytrain {__version__}, Python {sys.version.split()[0]}")
     for what, modules in needs.items():
-        missing = [name for name in modules if util.find_spec(name) is None]
-        have = [f"{name} {metadata.version(name)}" for name in modules if name not in missing]
+        missing = [one for one in modules if util.find_spec(one) is None]
+        have = [f"{one} {metadata.version(one)}" for one in modules if one not in missing]
         state = "ready" if not missing else f"needs pip install {' '.join(missing)}"
         print(f"{what:30} {state:32} {', '.join(have)}")
-    return 0
+    return disks.run(options.home) if options.home is not None else 0
 
 
 def _need(*modules: str, extra: str) -> None:

@@ -67,6 +67,8 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "steadytrain_checkpoint_step": ("gauge", "Step of the newest durable checkpoint"),
     "steadytrain_checkpoint_timestamp_seconds": ("gauge", "When it was saved"),
     "steadytrain_checkpoint_failures_total": ("counter", "Checkpoints that could not be saved"),
+    "steadytrain_mirror_step": ("gauge", "Step of the newest checkpoint in the object store"),
+    "steadytrain_mirror_failures_total": ("counter", "Times that it could not be reached"),
     "steadytrain_restarts_total": ("counter", "Times the run was resumed"),
     "steadytrain_process_exits_total": ("counter", "Ranks that died or hung"),
     "steadytrain_alerts_total": ("counter", "Messages to people by channel and fate"),
@@ -130,6 +132,8 @@ def _samples(found: Vitals) -> Iterable[tuple[str, Labels, float | None]]:
         "checkpoint_step": found.checkpoint.step if found.checkpoint else None,
         "checkpoint_timestamp_seconds": found.checkpoint_at,
         "checkpoint_failures_total": found.checkpoints_failed,
+        "mirror_step": found.mirrored.step if found.mirrored else None,
+        "mirror_failures_total": found.mirror_failures,
         "restarts_total": found.num_restarts,
         "damaged_lines": found.news.num_damaged,
     }

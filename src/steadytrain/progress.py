@@ -44,6 +44,8 @@ Phase = Literal[
     "evaluation",
     "sync",
     "peers",
+    "download",
+    "upload",
 ]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 

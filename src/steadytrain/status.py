@@ -30,6 +30,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "panel": ("panel", "固定样本"),
     "of step": ("of step {step}", "第 {step} 步"),
     "checkpoint": ("checkpoint", "检查点"),
+    "mirror": ("mirror", "异地副本"),
     "none yet": ("none yet", "还没有"),
     "ago": ("{time} ago", "{time}前"),
     "processes": ("processes", "进程"),
@@ -131,6 +132,7 @@ def facts(found: Vitals, lang: str) -> list[tuple[str, str]]:
         (word("loss", lang), _losses(found)),
         (word("panel", lang), _panel(found, lang)),
         (word("checkpoint", lang), _checkpoint(found, lang)),
+        (word("mirror", lang), _mirror(found, lang)),
         (word("kept", lang), _kept(found, lang)),
         (word("goodput", lang), _goodput(found, lang)),
         (word("processes", lang), _processes(found, lang)),
@@ -151,6 +153,8 @@ def concerns(found: Vitals, lang: str) -> list[str]:
     elif found.last_exit is not None and not standing.has_ended:
         exited = found.last_exit
         lines.append(sentence(exited, lang=lang) or "")
+    if found.mirror_failed is not None:
+        lines.append(sentence(found.mirror_failed, lang=lang) or "")
     lines += [_incident(found, name, lang) for name in list(standing.incidents)[-MOST_SHOWN:]]
     if not standing.incidents:
         lines.append(word("nothing open", lang, count=found.num_incidents))
@@ -208,6 +212,12 @@ def plain(found: Vitals) -> dict[str, Any]:
             "step": checkpoint.step if checkpoint else None,
             "age_seconds": now - found.checkpoint_at if found.checkpoint_at else None,
             "failed_in_a_row": found.failed_in_a_row,
+        },
+        "mirror": {
+            "step": found.mirrored.step if found.mirrored else None,
+            "age_seconds": now - found.mirrored_at if found.mirrored_at else None,
+            "failed_in_a_row": found.mirror_failed_in_a_row,
+            "reason": found.mirror_failed.reason if found.mirror_failed else None,
         },
         "updates": found.timesheet.num_updates,
         "updates_skipped": found.timesheet.num_skipped,
@@ -280,14 +290,26 @@ def _panel(found: Vitals, lang: str) -> str:
 
 
 def _checkpoint(found: Vitals, lang: str) -> str:
-    failed = ""
-    if found.failed_in_a_row:
-        failed = word("failed", lang, count=found.failed_in_a_row)
-    if found.checkpoint is None or found.checkpoint_at is None:
+    step = found.checkpoint.step if found.checkpoint else None
+    return _copy(found, step, found.checkpoint_at, found.failed_in_a_row, lang)
+
+
+def _mirror(found: Vitals, lang: str) -> str:
+    if found.mirrored is None and found.mirror_failed is None:
+        return ""
+    step = found.mirrored.step if found.mirrored else None
+    return _copy(found, step, found.mirrored_at, found.mirror_failed_in_a_row, lang)
+
+
+def _copy(
+    found: Vitals, step: int | None, at: float | None, failed_in_a_row: int, lang: str
+) -> str:
+    """Of which step a durable copy is, how old, and how many have failed since."""
+    failed = word("failed", lang, count=failed_in_a_row) if failed_in_a_row else ""
+    if step is None or at is None:
         return f"{word('none yet', lang)}{failed}"
-    ago = word("ago", lang, time=span(max(0.0, found.clock() - found.checkpoint_at), lang))
-    where = word("of step", lang, step=found.checkpoint.step)
-    return f"{word('and', lang).join((where, ago))}{failed}"
+    ago = word("ago", lang, time=span(max(0.0, found.clock() - at), lang))
+    return f"{word('and', lang).join((word('of step', lang, step=step), ago))}{failed}"
 
 
 def _kept(found: Vitals, lang: str) -> str:

@@ -22,6 +22,7 @@ from steadytrain.events import (
     AlertSent,
     AttemptBegan,
     CheckpointFailed,
+    CheckpointMirrored,
     CheckpointSaved,
     Diagnosis,
     Event,
@@ -29,6 +30,7 @@ from steadytrain.events import (
     Heartbeat,
     Incident,
     JudgingEnded,
+    MirrorFailed,
     Outcome,
     PanelRecord,
     ProcessExited,
@@ -70,6 +72,8 @@ class Vitals:
 
     Attributes:
         timesheet: what was made and undone, and where the time went.
+        mirrored: the newest checkpoint that is in the mirror;
+        mirror_failed: why nothing has arrived there since, None if all is well.
         restored: the last state that was as its record says;
         record: the newest update; `panel` the newest look at the fixed panel.
         attempt_at: wall clock of the present life's first line; `longest_wait` between two
@@ -92,6 +96,11 @@ class Vitals:
     longest_wait: float = 0.0
     checkpoints_failed: int = 0
     failed_in_a_row: int = 0
+    mirrored: CheckpointMirrored | None = None
+    mirrored_at: float | None = None
+    mirror_failed: MirrorFailed | None = None
+    mirror_failures: int = 0
+    mirror_failed_in_a_row: int = 0
     restored: RestoreVerified | None = None
     restored_at: float | None = None
     num_incidents: int = 0
@@ -252,6 +261,13 @@ class Vitals:
             case CheckpointFailed():
                 self.checkpoints_failed += 1
                 self.failed_in_a_row += 1
+            case CheckpointMirrored():
+                self.mirrored, self.mirrored_at = event, at
+                self.mirror_failed, self.mirror_failed_in_a_row = None, 0
+            case MirrorFailed():
+                self.mirror_failed = event
+                self.mirror_failures += 1
+                self.mirror_failed_in_a_row += 1
             case RestoreVerified(differences=()) if event.source != "rehearsal":
                 self.restored, self.restored_at = event, at
             case Incident():

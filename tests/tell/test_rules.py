@@ -229,6 +229,18 @@ class TestCheckpoints:
     def test_failures_with_a_success_between_are_not_in_a_row(self, listener):
         assert listener.hear(self.failed(10), self.saved(20), self.failed(30)) == []
 
+    def test_a_mirror_that_fails_is_told_ever_more_rarely_until_it_works(self, listener):
+        failed = ev.MirrorFailed(step=10, reason="no route to host")
+        notes = listener.hear(*[failed] * 9)
+        assert levels(notes) == ["warning"] * 4
+        assert len({one.thread for one in notes}) == 1
+        assert "the mirror failed: no route to host" in notes[0].text
+        (over,) = listener.hear(
+            ev.CheckpointMirrored(attempt=1, step=20, path="s3://b/r/c", bytes=1, seconds=1.0)
+        )
+        assert (over.level, over.ends) == ("info", True)
+        assert listener.hear(failed)[0].thread != notes[0].thread
+
     def test_no_checkpoint_for_long_is_a_warning_while_the_run_moves(self, tmp_path):
         listener = Listener(tmp_path, no_checkpoint_after=600.0)
         listener.run.train(1, 10)

@@ -1,9 +1,5 @@
 """Two ranks that share a model by FSDP2: the same decisions and the same run as under DDP."""
 
-import multiprocessing
-import os
-import socket
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -24,19 +20,10 @@ from steadytrain.train import Ranks
 from steadytrain.train.gradients import LayerNorms
 from steadytrain.train.state import TrainingState
 from tests import rig
+from tests.ranks import need_shards_on_the_cpu, together
 
 GARBLED = range(40 * rig.BATCH, 43 * rig.BATCH)
 STEPS = 60
-
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.rig"])
-
-
-def _join(rank, port):
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
-    return Ranks.join()
 
 
 @torch.no_grad()
@@ -49,8 +36,8 @@ def full(model, optimizer):
     }
 
 
-def _train_on(rank, port, home, out, shards, stop_at, damage_at):
-    ranks = _join(rank, port)
+def _train_on(rank, home, out, shards, stop_at, damage_at):
+    ranks = Ranks.join()
     model, optimizer, guarded = rig.session(
         home, steps=STEPS, garbled=range(0) if damage_at else GARBLED, ranks=ranks, shards=shards
     )
@@ -74,8 +61,8 @@ def _leave():
     dist.destroy_process_group()
 
 
-def _measure_norms(rank, port, out):
-    ranks = _join(rank, port)
+def _measure_norms(rank, out):
+    ranks = Ranks.join()
     found = {}
     for shards in (False, True):
         model, _, _ = rig.session(out / f"n{shards}", steps=5, ranks=ranks, shards=shards)
@@ -86,22 +73,12 @@ def _measure_norms(rank, port, out):
     _leave()
 
 
-def _together(target, *arguments):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    lives = [_server.Process(target=target, args=(rank, port, *arguments)) for rank in range(2)]
-    for life in lives:
-        life.start()
-    for life in lives:
-        life.join(240)
-        assert life.exitcode == 0
-
-
 def train(folder, name, *, shards, stop_at=None, damage_at=None):
     """Home and whole state at the end, of a run on two ranks."""
+    if shards:
+        need_shards_on_the_cpu()
     home = folder / name
-    _together(_train_on, home, folder, shards, stop_at, damage_at)
+    together(2, _train_on, home, folder, shards, stop_at, damage_at)
     first, second = (torch.load(folder / f"{name}-{rank}.pt") for rank in range(2))
     assert equal(first, second)
     return home, first
@@ -193,7 +170,7 @@ def test_damaged_weights_are_found_by_steps_made_again(tmp_path):
 
 
 def test_norms_of_shards_add_up_to_those_of_whole_gradients(tmp_path):
-    _together(_measure_norms, tmp_path)
+    together(2, _measure_norms, tmp_path)
     for rank in range(2):
         found = torch.load(tmp_path / f"norms-{rank}.pt")
         for mine, theirs in zip(found[True], found[False], strict=True):

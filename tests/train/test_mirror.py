@@ -17,39 +17,19 @@ from steadytrain.events import (
 )
 from steadytrain.train import mirror as room
 from steadytrain.train.mirror import Mirror
-from tests import rig
-
-STEPS, STOP = 40, 25
-
-
-def _of(home, kind):
-    return [event for event in journal.read(home) if isinstance(event, kind)]
-
-
-def _train(home, url, *, stop_at=None, **changes):
-    model, optimizer, guarded = rig.session(home, steps=STEPS, mirror=url, panel=None, **changes)
-    with guarded as run:
-        for batch in run:
-            run.backward(model(batch.tokens_BT), batch)
-            run.step()
-            if run.step_number % 10 == 0:
-                run._trajectory.finish_saving()  # or the newest of a run this quick is copied only
-                run._mirror.wait()
-            if run.step_number == stop_at:
-                break
-    return rig.digest(model, optimizer)
+from tests.train.mirroring import STOP, of, train
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return _train(tmp_path_factory.mktemp("whole") / "r", "memory://whole/r")
+    return train(tmp_path_factory.mktemp("whole") / "r", "memory://whole/r")
 
 
 @pytest.fixture(scope="module")
 def first_life(tmp_path_factory):
     """A run that stopped, with its copy."""
     place = tmp_path_factory.mktemp("first")
-    _train(place / "r", f"file://{place}/store", stop_at=STOP)
+    train(place / "r", f"file://{place}/store", stop_at=STOP)
     return place
 
 
@@ -76,27 +56,27 @@ class TestAHostWithoutTheDisk:
         self, place, whole
     ):
         shutil.rmtree(place / "r")
-        assert _train(place / "r", f"file://{place}/store") == whole
-        assert [one.checkpoint for one in _of(place / "r", AttemptBegan)] == [
+        assert train(place / "r", f"file://{place}/store") == whole
+        assert [one.checkpoint for one in of(place / "r", AttemptBegan)] == [
             None,
             "a0001-s00000020",
         ]
         shutil.rmtree(place / "r")
         assert _mirror(place).fetch_record()
-        assert _of(place / "r", RunEnded)  # the journal is there to its end
+        assert of(place / "r", RunEnded)  # the journal is there to its end
 
     def test_what_is_damaged_there_gives_way_to_an_older_one(self, place, whole):
         shutil.rmtree(place / "r")
         _flip(place / "store/checkpoints/a0001-s00000020/__0_0.distcp")
-        assert _train(place / "r", f"file://{place}/store") == whole
-        assert _of(place / "r", AttemptBegan)[-1].checkpoint == "a0001-s00000010"
+        assert train(place / "r", f"file://{place}/store") == whole
+        assert of(place / "r", AttemptBegan)[-1].checkpoint == "a0001-s00000010"
 
     def test_a_home_whose_own_are_damaged_is_mended(self, place, whole):
         for path in (place / "r/checkpoints").iterdir():
             _flip(path / "__0_0.distcp")
-        assert _train(place / "r", f"file://{place}/store") == whole
-        assert len(_of(place / "r", CheckpointRefused)) >= 2
-        assert _of(place / "r", AttemptBegan)[-1].checkpoint == "a0001-s00000020"
+        assert train(place / "r", f"file://{place}/store") == whole
+        assert len(of(place / "r", CheckpointRefused)) >= 2
+        assert of(place / "r", AttemptBegan)[-1].checkpoint == "a0001-s00000020"
 
     def test_a_damaged_stretch_of_the_journal_ends_it(self, place):
         pieces = sorted(
@@ -137,13 +117,13 @@ class TestOneRunOnly:
 
     def test_another_run_of_the_same_name_is_refused_before_training(self, place):
         shutil.rmtree(place / "r")
-        _train(place / "r", None, stop_at=1)
+        train(place / "r", None, stop_at=1)
         with pytest.raises(CheckpointError, match=r"holds another run \('r'\).*Write another URL"):
-            _train(place / "r", f"file://{place}/store")
+            train(place / "r", f"file://{place}/store")
 
     def test_a_run_that_has_gone_on_elsewhere_is_refused(self, place):
         (place / "elsewhere").mkdir()
-        _train(place / "elsewhere/r", f"file://{place}/store", stop_at=31)
+        train(place / "elsewhere/r", f"file://{place}/store", stop_at=31)
         with pytest.raises(CheckpointError, match=r"gone on from .* in another home"):
             _mirror(place).claim()
 
@@ -177,19 +157,18 @@ class TestFaults:
     ):
         waited = []
         one = _mirror(place, wait=waited.append)
-        put, calls = one._store._system.put_file, []
+        copy, calls = one._store._copy, []
 
         def fail(source, target):
-            if ".metadata" in source and len(calls) < times:
+            if source.name.endswith(".metadata") and len(calls) < times:
                 calls.append(target)
                 if what == "error":
                     raise RuntimeError("connection reset")
-                with open(target, "wb") as file:
-                    file.write(b"half")
+                target.write(b"half")
             else:
-                put(source, target)
+                copy(source, target)
 
-        monkeypatch.setattr(one._store._system, "put_file", fail)
+        monkeypatch.setattr(one._store, "_copy", fail)
         (event,) = _copy(one, place)
         if times == 1:
             assert isinstance(event, CheckpointMirrored)
@@ -200,19 +179,22 @@ class TestFaults:
         assert ("connection reset" if what == "error" else "4 of") in event.reason
         assert waited == [1.0, 2.0, 4.0, 8.0]
         assert not (place / "store/checkpoints/a0001-s00000020/manifest.json").exists()
-        monkeypatch.setattr(one._store._system, "put_file", put)
+        monkeypatch.setattr(one._store, "_copy", copy)
         assert isinstance(_copy(one, place)[0], CheckpointMirrored)
 
     def test_training_goes_on_when_nothing_can_be_written_there(self, tmp_path, whole, monkeypatch):
         monkeypatch.setattr(room, "TRIES", 1)
         store = type(fsspec.filesystem("memory"))
+        pipe = store.pipe_file
 
-        def fail(*args, **options):
-            raise PermissionError("access denied")
+        def fail(system, path, *args, **options):
+            if not path.endswith("/probe"):
+                raise PermissionError("access denied")
+            pipe(system, path, *args, **options)
 
         monkeypatch.setattr(store, "pipe_file", fail)
-        assert _train(tmp_path / "r", "memory://denied/r") == whole
-        reasons = [one.reason for one in _of(tmp_path / "r", MirrorFailed)]
+        assert train(tmp_path / "r", "memory://denied/r") == whole
+        reasons = [one.reason for one in of(tmp_path / "r", MirrorFailed)]
         assert len(reasons) >= 4
         assert all("access denied" in one for one in reasons)
 
@@ -246,6 +228,6 @@ def test_a_url_that_nothing_can_reach_is_refused(tmp_path, url):
 
 def test_what_is_on_record_names_the_copy(first_life):
     # The one that waits gives way, so not each is copied; the newest is.
-    last = _of(first_life / "r", CheckpointMirrored)[-1]
+    last = of(first_life / "r", CheckpointMirrored)[-1]
     assert last.path == f"file://{first_life}/store/checkpoints/a0001-s00000020"
     assert last.bytes > 1000

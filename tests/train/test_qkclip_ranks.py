@@ -1,17 +1,12 @@
 """Two ranks that heard different sequences clip alike: with DDP, and with FSDP2's shards."""
 
-import multiprocessing
-import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.ranks import need_shards_on_the_cpu, together
 from tests.train.attentions import Fused, Model, Separate
-
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.train.attentions"])
 
 TAU = 0.35
 
@@ -31,7 +26,7 @@ def _tokens(rank):
     return torch.randint(0, 11, (3, 12), generator=torch.Generator().manual_seed(40 + rank))
 
 
-def _one_rank(rank: int, port: int, out: Path, kind: str, wrapper: str) -> None:
+def _one_rank(rank: int, out: Path, kind: str, wrapper: str) -> None:
     import torch.distributed as dist
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
@@ -40,9 +35,6 @@ def _one_rank(rank: int, port: int, out: Path, kind: str, wrapper: str) -> None:
     from steadytrain.train.attention import AttentionProbe
     from steadytrain.train.qkclip import QKClip
 
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
     torch.set_num_threads(1)
     ranks = Ranks.join()
     model = _model(kind)
@@ -69,18 +61,9 @@ def _one_rank(rank: int, port: int, out: Path, kind: str, wrapper: str) -> None:
 
 
 def _run(tmp_path, kind, wrapper):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    lives = [
-        _server.Process(target=_one_rank, args=(rank, port, tmp_path, kind, wrapper))
-        for rank in range(2)
-    ]
-    for life in lives:
-        life.start()
-    for life in lives:
-        life.join(120)
-        assert life.exitcode == 0
+    if wrapper == "fsdp":
+        need_shards_on_the_cpu()
+    together(2, _one_rank, tmp_path, kind, wrapper)
     return [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
 
 

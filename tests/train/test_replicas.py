@@ -1,10 +1,7 @@
 """Replicas that come apart: seen within a few steps, the rank named, and the run as if unbroken."""
 
 import json
-import multiprocessing
-import os
 import random
-import socket
 
 import pytest
 import torch
@@ -23,24 +20,19 @@ from steadytrain.judge.ladder import Ladder
 from steadytrain.judge.rungs import Doses
 from steadytrain.replay import replay
 from tests import rig
+from tests.ranks import together
 
 EVERY = 5
 STEPS = 60
 KINDS = ("flip-weight", "flip-gradient", "flip-moment", "flip-square")
 
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.rig"])
 
-
-def _one_rank(rank, port, world, home, out, flips, changes):
+def _one_rank(rank, home, flips, changes):
     import torch.distributed as dist
 
     from steadytrain.lab.sabotage import flip_bit
     from steadytrain.train import Ranks
 
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
     settings = {"steps": STEPS, "compare_every": EVERY, "panel_every": None} | changes
     model, optimizer, guarded = rig.session(home, ranks=Ranks.join(), **settings)
     left = {step: (kind, who, seed) for step, kind, who, seed in flips}
@@ -58,7 +50,7 @@ def _one_rank(rank, port, world, home, out, flips, changes):
             run.backward(model(batch.tokens_BT), batch)
             flip(run.step_number + 1, True)
             run.step()
-    out.write_text(json.dumps(rig.digest(model, optimizer)))
+    _out(home, rank).write_text(json.dumps(rig.digest(model, optimizer)))
     dist.destroy_process_group()
 
 
@@ -77,16 +69,14 @@ class Noisy(torch.nn.Module):
         return self.head(self.drop(self.norm(self.embed(tokens_BT))))
 
 
-def _one_noisy_rank(rank, port, world, home, out, flips, changes):
+def _one_noisy_rank(rank, home, flips, changes):
     import torch.distributed as dist
 
     from steadytrain.train import Feed, Ranks, Session
 
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
     torch.set_num_threads(1)
     ranks, seed = Ranks.join(), changes["seed"]
+    world = ranks.world
     model = torch.nn.parallel.DistributedDataParallel(Noisy(seed), broadcast_buffers=False)
     torch.manual_seed(1000 * seed + rank)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
@@ -101,27 +91,22 @@ def _one_noisy_rank(rank, port, world, home, out, flips, changes):
             run.backward(model(batch.tokens_BT), batch)
             run.step()
     buffers = [one.tolist() for one in model.buffers()]
-    out.write_text(json.dumps([rig.digest(model.module, optimizer)["optimizer"], buffers]))
+    _out(home, rank).write_text(
+        json.dumps([rig.digest(model.module, optimizer)["optimizer"], buffers])
+    )
     dist.destroy_process_group()
 
 
 def train(folder, name, world, flips=(), *, ends=0, rank_of=_one_rank, **changes):
     """Home of a run, and what each rank held at its end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     home = folder / name
-    outs = [folder / f"{name}-{rank}.json" for rank in range(world)]
-    lives = [
-        _server.Process(target=rank_of, args=(rank, port, world, home, out, flips, changes))
-        for rank, out in enumerate(outs)
-    ]
-    for life in lives:
-        life.start()
-    for life in lives:
-        life.join(400)
-        assert life.exitcode == ends
+    together(world, rank_of, home, flips, changes, ends=ends)
+    outs = [_out(home, rank) for rank in range(world)]
     return home, [json.loads(out.read_text()) for out in outs if out.exists()]
+
+
+def _out(home, rank):
+    return home.with_name(f"{home.name}-{rank}.json")
 
 
 def of(home, kind):

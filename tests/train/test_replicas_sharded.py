@@ -1,8 +1,6 @@
 """Replicas of shards (HSDP), plain shards, and models that nobody keeps equal."""
 
 import json
-import os
-import socket
 
 import pytest
 import torch
@@ -11,20 +9,17 @@ from steadytrain import journal
 from steadytrain.events import Advice, Diagnosis, Outcome, ReplicasCompared, RunBegan
 from steadytrain.replay import replay
 from tests import rig
-from tests.train.test_replicas import _server
+from tests.ranks import need_shards_on_the_cpu, together
 
 STEPS = 30
 
 
-def _one_rank(rank, port, world, home, out, copies, flip_at):
+def _one_rank(rank, home, outs, copies, flip_at):
     import torch.distributed as dist
 
     from steadytrain.train import Ranks
     from steadytrain.train.state import TrainingState, local
 
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
     model, optimizer, guarded = rig.session(
         home, steps=STEPS, ranks=Ranks.join(), shards=True, copies=copies, compare_every=5,
         panel_every=None,
@@ -39,25 +34,15 @@ def _one_rank(rank, port, world, home, out, copies, flip_at):
             run.step()
     tensors = TrainingState(model, optimizer).tensors()
     found = {name: local(one.detach()).numpy().tobytes().hex() for name, one in tensors.items()}
-    out.write_text(json.dumps(found))
+    outs[rank].write_text(json.dumps(found))
     dist.destroy_process_group()
 
 
 def train(folder, name, world, *, copies, flip_at=None):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    need_shards_on_the_cpu()
     home = folder / name
     outs = [folder / f"{name}-{rank}.json" for rank in range(world)]
-    lives = [
-        _server.Process(target=_one_rank, args=(rank, port, world, home, out, copies, flip_at))
-        for rank, out in enumerate(outs)
-    ]
-    for life in lives:
-        life.start()
-    for life in lives:
-        life.join(400)
-        assert life.exitcode == 0
+    together(world, _one_rank, home, outs, copies, flip_at)
     return home, [json.loads(out.read_text()) for out in outs]
 
 

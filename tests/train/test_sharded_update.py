@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.ranks import need_shards_on_the_cpu
+
 TWO_RANKS = """
 import functools, json, sys, warnings
 from pathlib import Path
@@ -94,6 +96,7 @@ dist.destroy_process_group()
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
+    need_shards_on_the_cpu()
     home = tmp_path_factory.mktemp("two-ranks")
     command = [sys.executable, "-W", "ignore", "-c", TWO_RANKS, home]
     ranks = [

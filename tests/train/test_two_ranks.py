@@ -1,9 +1,6 @@
 """Two ranks with gloo: the same decisions at the same step, on every rank."""
 
 import json
-import multiprocessing
-import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -13,21 +10,16 @@ from steadytrain.control import Word
 from steadytrain.events import Diagnosis, Outcome, RemedyDone, StepRecord
 from steadytrain.replay import replay
 from tests import rig
+from tests.ranks import together
 
 GARBLED = range(40 * rig.BATCH, 43 * rig.BATCH)
 
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.rig"])
 
-
-def _one_rank(rank: int, port: int, home: Path, out: Path, changes: dict) -> None:
+def _one_rank(rank: int, home: Path, out: Path, changes: dict) -> None:
     import torch.distributed as dist
 
     from steadytrain.train import Ranks
 
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
     stop_at = changes.pop("stop_at", None)
     ranks = Ranks.join()
     if stop_at is None:
@@ -44,18 +36,7 @@ def _one_rank(rank: int, port: int, home: Path, out: Path, changes: dict) -> Non
 
 
 def _train(tmp_path, name, **changes):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    lives = [
-        _server.Process(target=_one_rank, args=(rank, port, tmp_path / name, tmp_path, changes))
-        for rank in range(2)
-    ]
-    for life in lives:
-        life.start()
-    for life in lives:
-        life.join(180)
-        assert life.exitcode == 0
+    together(2, _one_rank, tmp_path / name, tmp_path, changes)
     outs = [tmp_path / f"{rank}.json" for rank in range(2)]
     return [json.loads(out.read_text()) for out in outs if out.exists()]
 

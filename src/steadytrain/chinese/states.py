@@ -51,6 +51,7 @@ STATES = {
     "from now on this process writes by itself, which slows training more": "此后由训练进程自己写，对训练拖累更大",
     "the state changed in shared memory while it was written: a bit has flipped": "写出途中共享内存里的状态变了：有比特翻转",
     "{why:s}, {tries:n} times in a row; it is tried again with the next checkpoint": "{why}，连续 {tries} 次；下一个检查点时再试",
+    "nothing has gone up for {seconds:n} s at the end": "结束时已有 {seconds} 秒没有任何数据上传",
     "{url} holds another run ({name}), which would be overwritten. Write another URL":
         "{url} 中是另一次训练（{name}），会被覆盖。请换一个 URL",
     "another process writes to {url} now, so this one does not any more. Let one of them write to another URL":

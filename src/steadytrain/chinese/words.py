@@ -112,6 +112,8 @@ WORDS = {
     "step": "更新",
     "examine": "取证",
     "restore": "恢复",
+    "download": "下载",
+    "upload": "上传",
     "finished": "收尾",
     "hung": "卡死",
     # why the panel was looked at

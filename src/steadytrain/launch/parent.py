@@ -220,6 +220,11 @@ def _read_file(path: str) -> str:
         return ""
 
 
+GENERATED = "_remote_module_non_scriptable"
+"""A module that torch writes into a temporary folder, which the first fork to end removes. torch
+2.6; drop when >= 2.7."""
+
+
 def _changeable_files() -> dict[str, tuple[int, int] | None]:
     """Files of imported modules that are not installed packages: somebody may be editing them."""
     installed = {
@@ -227,8 +232,8 @@ def _changeable_files() -> dict[str, tuple[int, int] | None]:
         for name in ("stdlib", "platstdlib", "purelib", "platlib")
     }
     found = {}
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
+    for name, module in list(sys.modules.items()):
+        path = None if name.endswith(GENERATED) else getattr(module, "__file__", None)
         if path and not os.path.realpath(path).startswith(tuple(f"{one}/" for one in installed)):
             found[path] = _state_of(path)
     found.pop(__file__, None)

@@ -348,7 +348,7 @@ def elastic_agent(
                     self._remaining_restarts = 1 if keeper.may_restart() else 0
                     return RunResult(state=WorkerState.FAILED)
 
-        def _stop_workers(self, worker_group: Any) -> None:
+        def _stop_workers(self, *given: Any, **named: Any) -> None:  # torch 2.6: is_restart=
             keeper.stop()
 
         def _shutdown(self, *given: Any, **named: Any) -> None:

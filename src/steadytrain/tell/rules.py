@@ -12,11 +12,13 @@ from steadytrain.events import (
     AlertAcknowledged,
     AttemptBegan,
     CheckpointFailed,
+    CheckpointMirrored,
     CheckpointRefused,
     CheckpointSaved,
     Event,
     GiveUp,
     JudgingEnded,
+    MirrorFailed,
     ProcessExited,
     Restart,
     RestoreVerified,
@@ -62,6 +64,7 @@ class Rules:
         notes += self._run(event, item, vitals)
         notes += self._process(event, item)
         notes += self._checkpoint(event, item)
+        notes += self._mirror(event, item, vitals)
         return notes + self._judgment(event, item)
 
     def _run(self, event: Event, item: Noted, vitals: Vitals) -> list[Note]:
@@ -179,6 +182,32 @@ class Rules:
         reason = translated(event, self.threads.lang).reason
         said = words("checkpoint failed", self.threads.lang, count=count, reason=reason)
         return self.threads.note(thread, f"{name}/{item.seq}", level, item.at, said)
+
+    def _mirror(self, event: Event, item: Noted, vitals: Vitals) -> list[Note]:
+        """The first failure, then the 2nd, 4th, 8th in a row; until all is there again."""
+        lang = self.threads.lang
+        match event:
+            case MirrorFailed():
+                count = vitals.mirror_failed_in_a_row
+                down = self.threads.open("mirror-")
+                if count & (count - 1):
+                    return []
+                thread = (
+                    down[0]
+                    if down
+                    else self.threads.begin(
+                        f"mirror-{item.seq}", "checkpoint", item.at, words("mirror", lang)
+                    )
+                )
+                return self.threads.say(event, item, thread, str(item.seq), "warning")
+            case CheckpointMirrored():
+                notes = []
+                for thread in self.threads.open("mirror-"):
+                    text = words("mirror again", lang, step=event.step)
+                    name = f"{thread.id}/over"
+                    notes += self.threads.note(thread, name, "info", item.at, text, ends=True)
+                return notes
+        return []
 
     def _judgment(self, event: Event, item: Noted) -> list[Note]:
         match event:

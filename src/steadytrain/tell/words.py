@@ -30,6 +30,8 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "checkpoints": ("checkpoints fail", "检查点保存失败"),
     "checkpoint again": ("step {step}: a checkpoint is saved and verified again",
                          "第 {step} 步：检查点又能保存并通过校验"),
+    "mirror": ("the mirror fails", "异地副本写入失败"),
+    "mirror again": ("step {step}: the mirror has everything again", "第 {step} 步：异地副本已补齐"),
     "no checkpoint": ("for {time} no checkpoint was saved; the last is of step {step}",
                       "已有 {time}没有保存检查点；最后一个在第 {step} 步"),
     "no checkpoint yet": ("for {time} the run goes on without any checkpoint",

@@ -19,6 +19,7 @@ from steadytrain.events import (
     PanelDrawn,
     PanelRecord,
     PanelWanted,
+    PersonSaid,
     Remedy,
     RemedyDone,
     RunBegan,
@@ -62,6 +63,7 @@ class History:
         draws: position after each step of the present branch.
         lives: of its processes: which states led to the same death.
         trust: in each checkpoint.
+        num_binding: lines that the next life obeys, wherever it begins.
     """
 
     begun: RunBegan | None = None
@@ -80,11 +82,13 @@ class History:
     lives: Lives = field(default_factory=Lives)
     trust: Trust = field(default_factory=Trust)
     has_ended: bool = False
+    num_binding: int = 0
 
     def note(self, event: Event) -> None:
         self.track.note(event)
         self.lives.note(event)
         self.trust.note(event)
+        self.num_binding += isinstance(event, Incident | Remedy | RemedyDone | PersonSaid)
         match event:
             case RunBegan():
                 self.begun = event

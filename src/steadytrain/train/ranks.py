@@ -1,11 +1,20 @@
 """The ranks of a run: one small collective of a step; sums go up, orders come down."""
 
 import os
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from steadytrain.errors import CheckpointError
+
+T = TypeVar("T")
+
+ROUND_SECONDS = 1.0
+"""Between two meetings of ranks that wait for rank 0. A collective gives up after 10 minutes."""
 
 
 class Ranks:
@@ -55,3 +64,38 @@ class Ranks:
         box: list[Any] = [None] * self.world
         dist.all_gather_object(box, what)
         return box
+
+    def wait_for(
+        self, work: Callable[[], T] | None, *, moved: Callable[[], int], beat: Callable[[], None]
+    ) -> T:
+        """What rank 0's work gives, on every rank, however long it takes. Every rank, same order.
+
+        Args:
+            work: of rank 0; None elsewhere.
+            moved: of rank 0, grows while the work goes on.
+            beat: is called on every rank when it has grown.
+
+        Raises:
+            CheckpointError: on every other rank, what the work raises on rank 0.
+        """
+        known = -1
+        with ThreadPoolExecutor(1, thread_name_prefix="rank 0's work") as pool:
+            doing = pool.submit(work) if work is not None else None
+            while True:
+                if doing is not None:
+                    wait([doing], ROUND_SECONDS)
+                is_done, now = self.tell((doing is not None and doing.done(), moved()))
+                if now != known:
+                    known = now
+                    beat()
+                if is_done:
+                    break
+        error = doing.exception() if doing is not None else None
+        found: T | None = doing.result() if doing is not None and error is None else None
+        told: tuple[Any, str | None] = self.tell((found, None if error is None else str(error)))
+        if error is not None:
+            raise error
+        if told[1] is not None:
+            raise CheckpointError(told[1])
+        result: T = told[0]
+        return result

@@ -185,8 +185,7 @@ class Session:
             model, optimizer, self._training_state, feed, self._dials, self._ranks,
             orders=lambda: self._deeds.orders, apart_after=lambda: self._replicas.apart_after,
         )  # fmt: skip
-        mirrored = Mirror(mirror, self.home, keep=keep) if mirror is not None else None
-        self._mirror = mirrored if self._ranks.rank == 0 else None
+        self._mirror = Mirror(mirror, self.home, keep=keep) if mirror is not None else None
         self._trajectory = Trajectory(
             self.home,
             self._training_state,
@@ -279,9 +278,9 @@ class Session:
 
     def __enter__(self) -> "Session":
         self._beacon.beat("restore")
+        if self._mirror is not None:
+            self._mirror.fetch_record_together(self._ranks, say=self._say)
         if self._ranks.rank == 0:
-            if self._mirror is not None and self._mirror.fetch_record():
-                self._say(f"the journal was fetched from {self._mirror.url}")
             self._trajectory.memory = Memory(
                 self.home,
                 self._judge,
@@ -301,7 +300,7 @@ class Session:
         self._stands = Stands(self.home, self._ranks.rank)
         with contextlib.ExitStack() as undo:
             undo.callback(self._close)
-            if self._mirror is not None:
+            if self._mirror is not None and self._memory is not None:
                 self._mirror.claim()
             self._has_ended = begin_life(
                 self._trajectory, self._deeds, self._feed, self._ranks,

@@ -42,7 +42,7 @@ class Trajectory:
     Args:
         snapshot_every, snapshots: steps between states kept in memory, and how many.
         checkpoint_every, keep: steps between checkpoints on disk, and how many.
-        mirror: of rank 0.
+        mirror: of every rank; rank 0's does the work.
 
     Attributes:
         step: updates made on the present branch.
@@ -88,6 +88,7 @@ class Trajectory:
         self._snapshot_every = snapshot_every
         self._checkpoint_every = checkpoint_every
         self._saved = 0, 0
+        self._num_mirrored = 0
 
     def begin(self, *, is_branch: bool = False) -> None:
         """Keep the state that this life begins with; of a new run on disk as well."""
@@ -276,8 +277,12 @@ class Trajectory:
             if isinstance(event, CheckpointSaved):
                 self.memory.save_state()
                 self._look_after(event, self.memory)
-        for told in self._mirror.poll() if self._mirror is not None else ():
-            self.memory.tell(told)
+        if self._mirror is not None:
+            for told in self._mirror.poll():
+                self.memory.tell(told)
+            if self.memory.history.num_binding != self._num_mirrored:
+                self._num_mirrored = self.memory.history.num_binding
+                self._mirror.bring_journal()
 
     def _look_after(self, saved: CheckpointSaved, memory: Memory) -> None:
         """Copy a durable checkpoint up, and delete what is too many."""

@@ -60,7 +60,7 @@ class Ways:
 
     Args:
         memory: of rank 0; gives None elsewhere.
-        mirror: of rank 0.
+        mirror: of every rank; rank 0's does the work.
 
     Attributes:
         branched: how the state of another run that was loaded last is put on record.
@@ -142,20 +142,31 @@ class Ways:
             states += [(key[0], key[1], True, key) for key in self.survivors.left if shared]
             states = [one for one in states if memory.allows(at_or_before, one[0], one[1])]
             states.sort(key=lambda one: (_trust(memory, one[1]), *one[:3]))
-            choice = states[-1][3] if states else self._fetch(memory, at_or_before, sound)
+            choice = states[-1][3] if states else None
         told: CheckpointRef | Key | None = self._ranks.tell(choice)
-        return told
+        return told or self._fetch(at_or_before, sound)
 
-    def _fetch(self, memory: Memory, at_or_before: int, sound: set[str]) -> CheckpointRef | None:
+    def _fetch(self, at_or_before: int, sound: set[str]) -> CheckpointRef | None:
         """From the mirror: what is not here, or was damaged here."""
-        if self._mirror is None:
+        mirror, memory = self._mirror, self._memory()
+        if mirror is None:
             return None
-        return self._mirror.fetch(
-            self._checkpoints.folder,
-            lambda ref: (
-                ref.path.name not in sound and memory.allows(at_or_before, ref.attempt, ref.step)
-            ),
-        )
+
+        def fetch() -> CheckpointRef | None:
+            assert memory is not None
+
+            def is_wanted(ref: CheckpointRef) -> bool:
+                is_news = ref.path.name not in sound
+                return is_news and memory.allows(at_or_before, ref.attempt, ref.step)
+
+            try:
+                return mirror.fetch(self._checkpoints.folder, is_wanted)
+            except CheckpointError:
+                if sound:
+                    return None  # there is something to go on from
+                raise
+
+        return mirror.fetch_together(fetch if memory is not None else None, self._ranks)
 
     def _way_on_disk(self, ref: CheckpointRef) -> Way | None:
         try:
