@@ -1,10 +1,11 @@
 """The largest attention logit of each layer and head, measured without the model's help.
 
-While the model's forward runs in training, a torch function mode sees every call of
-`scaled_dot_product_attention` and of torch's own multi-head attention, with queries and keys as
-they are used: rotated, normalised, scaled. Of some sequences, a few evenly spread queries are
-compared with all the keys that they may see. Each logit is exact; the largest of them is a lower
-bound of the largest of all.
+While the model's forward runs in training, every call of `scaled_dot_product_attention` and of
+torch's own multi-head attention is heard (`hearing.py`), with queries and keys as they are used:
+rotated, normalised, scaled. Of some sequences, a few evenly spread queries are compared with all
+the keys that they may see. Each logit is exact; the largest of them is a lower bound of the largest
+of all. Calls of one shape are looked at together, or the many small layers of a model would cost a
+dozen operations each.
 
 Nothing here waits for the device, but for one comparison in the first forward of a run that shows
 which rows of the weights belong to which head (`heads.py`).
@@ -12,23 +13,35 @@ which rows of the weights belong to which head (`heads.py`).
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes, is_in_torch_dispatch_mode
 
 from steadytrain.errors import SettingError
 from steadytrain.train.heads import Layout, Site, find_sites, multihead_layout, read_layout
-from steadytrain.train.logits import QUERIES, SEQUENCES, head_maxima, hidden_keys, seen_keys
+from steadytrain.train.hearing import Ear
+from steadytrain.train.logits import (
+    QUERIES,
+    SEQUENCES,
+    head_maxima,
+    head_maxima_of_calls,
+    hidden_keys,
+    picked,
+    seen_keys,
+)
 
 # B sequences, T and K positions of queries and keys, H query heads, G key heads, D width of a head.
 
 ELSEWHERE = "attention"
 """Name of the attention in modules that no name is known for."""
+
+MOST_KEPT = 64 << 20
+"""Bytes of queries and keys that wait to be looked at together. Autograd holds them as long anyway,
+but in a checkpointed layer. Source: guess; larger tensors are worth an operation of their own."""
 
 
 class AttentionProbe:
@@ -63,12 +76,14 @@ class AttentionProbe:
         self._model = model
         self._queries = queries
         self._sequences = sequences
-        self._ear = _Ear(self._hear_attention, self._hear_multihead)
+        self._ear = Ear(self._hear_attention, self._hear_multihead)
         self._is_listening = False
         self._has_called = False
         self._is_compiled: bool | None = None
         self._stack: list[str] = []
         self._found: dict[tuple[str, int], Tensor] = {}
+        self._calls: list[_Call] = []
+        self._bytes = 0
         self._places: set[str] = set()
         self._made: dict[nn.Module, Tensor] = {}
         self._hooks: list[Any] = []
@@ -97,7 +112,9 @@ class AttentionProbe:
         if not self._is_listening or torch.compiler.is_compiling():
             return
         with torch.no_grad(), _disable_current_modes():
-            self._keep(logits_BHTK.detach().float().amax((0, 2, 3)))
+            self._keep(
+                self._place(logits_BHTK.shape[1]), logits_BHTK.detach().float().amax((0, 2, 3))
+            )
 
     def largest(self, device: torch.device) -> Tensor:
         """The largest logit since `begin`, a float64 scalar on the device; -inf if none was heard,
@@ -159,14 +176,15 @@ class AttentionProbe:
         # A checkpointed layer runs without gradients inside of a forward that has them.
         if torch.is_grad_enabled() and self._model.training and not self._is_compiled:
             self._is_listening = self._has_called = True
-            self._ear.__enter__()  # type: ignore[no-untyped-call]
+            self._ear.begin()
 
     def _leave(self, _: nn.Module, __: Any, ___: Any) -> None:
         if not torch.compiler.is_compiling() and self._is_listening:
-            self._ear.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self._ear.end()
             self._is_listening = False
             self._stack, self._made = [], {}
-            if self.layouts:  # seen once is enough
+            self._look()
+            if self._places:  # seen once is enough
                 for hook in self._temporary:
                     hook.remove()
                 self._temporary = []
@@ -189,15 +207,51 @@ class AttentionProbe:
         q_BHTD, k_BGKD = _local(query), _local(key)
         if not _is_plain(q_BHTD, 4) or not _is_plain(k_BGKD, 4):
             return
-        allowed = None if attn_mask is None else seen_keys(_local(attn_mask))
+        if self._temporary and self._stack and self._stack[-1] not in self.layouts:
+            with _apart(q_BHTD.device):
+                self._survey(query.detach(), key.detach())
+        if attn_mask is None:
+            self._put_by(q_BHTD, k_BGKD, is_causal=is_causal, scale=scale)
+            return
         with _apart(q_BHTD.device):
             largest_H = head_maxima(
-                q_BHTD.detach(), k_BGKD.detach(),
-                allowed=allowed, is_causal=is_causal, scale=scale,
+                q_BHTD, k_BGKD, allowed=seen_keys(_local(attn_mask)),
+                is_causal=is_causal, scale=scale,
                 queries=self._queries, sequences=self._sequences,
             )  # fmt: skip
-            self._keep(largest_H)
-            self._survey(query.detach(), key.detach())
+            self._keep(self._place(len(largest_H)), largest_H)
+
+    def _put_by(
+        self, q_BHTD: Tensor, k_BGKD: Tensor, *, is_causal: bool, scale: float | None
+    ) -> None:
+        """Keep a call until it is looked at with others of its shape.
+
+        Nothing can change it meanwhile: autograd would refuse to go back through it.
+        """
+        shape = _Shape(q_BHTD.shape, k_BGKD.shape, q_BHTD.dtype, q_BHTD.device, is_causal, scale)
+        if self._calls and self._calls[0].shape != shape:
+            self._look()
+        with _apart(q_BHTD.device):
+            q, k = picked(q_BHTD, k_BGKD, queries=self._queries, sequences=self._sequences)
+        self._calls.append(_Call(shape, self._place(q_BHTD.shape[1]), q, k))
+        self._bytes += q.untyped_storage().nbytes() + k.untyped_storage().nbytes()
+        if self._bytes > MOST_KEPT or not torch.is_grad_enabled() or not self._is_listening:
+            self._look()
+
+    def _look(self) -> None:
+        """Look at the calls that were put by."""
+        calls, self._calls, self._bytes = self._calls, [], 0
+        if not calls:
+            return
+        shape = calls[0].shape
+        with _apart(shape.device):
+            largest_CH = head_maxima_of_calls(
+                [(one.q_SHQD, one.k_SGKD) for one in calls],
+                length=shape.query[2], is_causal=shape.is_causal, scale=shape.scale,
+                queries=self._queries,
+            )  # fmt: skip
+            for one, largest_H in zip(calls, largest_CH.unbind(), strict=True):
+                self._keep(one.place, largest_H)
 
     def _hear_multihead(
         self,
@@ -240,20 +294,21 @@ class AttentionProbe:
                 if w is not None
             ]
             largest_H = head_maxima(*made, allowed=allowed, queries=self._queries, sequences=some)
-            self._keep(largest_H)
+            self._keep(self._place(heads), largest_H)
         if self._stack and self._stack[-1] not in self.layouts:
             self.layouts[self._stack[-1]] = multihead_layout(heads, embed)
 
-    def _keep(self, largest_H: Tensor) -> None:
-        place = self._stack[-1] if self._stack else ELSEWHERE, len(largest_H)
+    def _place(self, heads: int) -> tuple[str, int]:
+        """Where a call is made from."""
+        return self._stack[-1] if self._stack else ELSEWHERE, heads
+
+    def _keep(self, place: tuple[str, int], largest_H: Tensor) -> None:
         self._places.add(place[0])
         before = self._found.get(place)
         self._found[place] = largest_H if before is None else torch.maximum(before, largest_H)
 
     def _survey(self, q_BHTD: Tensor, k_BGKD: Tensor) -> None:
         """Once for each site: which rows are whose."""
-        if not self._stack or self._stack[-1] in self.layouts:
-            return
         site = next(one for one in self.sites if one.name == self._stack[-1])
         made = [self._made.pop(owner) for owner in _owners(site) if owner in self._made]
         if not made or site.has_norm:
@@ -276,29 +331,24 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
-class _Ear(TorchFunctionMode):
-    """Hears two functions, and calls every function as it would have been called."""
+class _Shape(NamedTuple):
+    """What calls that are looked at together have in common."""
 
-    def __init__(
-        self, hear_attention: Callable[..., None], hear_multihead: Callable[..., None]
-    ) -> None:
-        super().__init__()
-        self._hear_attention = hear_attention
-        self._hear_multihead = hear_multihead
+    query: torch.Size
+    key: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+    is_causal: bool
+    scale: float | None
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention and not torch.compiler.is_compiling():
-            self._hear_attention(*args, **kwargs)
-        elif func is F.multi_head_attention_forward and not torch.compiler.is_compiling():
-            self._hear_multihead(*args, **kwargs)
-        return func(*args, **kwargs)
+
+class _Call(NamedTuple):
+    """A call that was put by: where it was made, and what will be looked at."""
+
+    shape: _Shape
+    place: tuple[str, int]
+    q_SHQD: Tensor
+    k_SGKD: Tensor
 
 
 def _entering(probe: AttentionProbe, name: str) -> tuple[Callable[..., None], Callable[..., None]]:
@@ -320,12 +370,18 @@ def _owners(site: Site) -> tuple[nn.Module, ...]:
     return tuple(dict.fromkeys((site.query.owner, site.key.owner)))
 
 
-@contextlib.contextmanager
-def _apart(device: torch.device) -> Iterator[None]:
+def _apart(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """No gradients, no autocast, and unseen by what watches the operations.
 
     Selective checkpointing counts them, and would hand out the probe's products for the model's.
     """
+    if torch.is_autocast_enabled(device.type) or is_in_torch_dispatch_mode():
+        return _far_apart(device)
+    return torch.no_grad()  # the usual case, which many small layers pay for
+
+
+@contextlib.contextmanager
+def _far_apart(device: torch.device) -> Iterator[None]:
     with (
         torch.no_grad(),
         torch.autocast(device.type, enabled=False),

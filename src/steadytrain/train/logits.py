@@ -1,10 +1,13 @@
 """Attention logits of some queries against all their keys."""
 
+import functools
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 # B sequences, S of them that are looked at, Q queries, T and K positions of queries and keys,
-# H query heads, G key heads, M = Q * H / G, D width of a head.
+# H query heads, G key heads, M = Q * H / G, D width of a head, N = Q * K.
 
 QUERIES = 16
 SEQUENCES = 4
@@ -38,26 +41,76 @@ def head_maxima(
         is_causal: query t sees the keys up to t, as in `scaled_dot_product_attention`.
         scale: 1 / sqrt(D) if None.
     """
-    heads, length, width = q_BHTD.shape[1:]
-    groups, keys = k_BGKD.shape[1:3]
-    stride = -(-length // queries)
-    picked = slice((length - 1) % stride, None, stride)
-    q_SHQD = q_BHTD[:sequences, :, picked].float()
-    q_SGMD = q_SHQD.reshape(len(q_SHQD), groups, -1, width)
-    k_SGDK = k_BGKD[:sequences].float().transpose(2, 3)
-    logits_SHQK = (q_SGMD @ k_SGDK).view(len(q_SHQD), heads, -1, keys)
+    length = q_BHTD.shape[2]
+    q_SHQD, k_SGKD = picked(q_BHTD, k_BGKD, queries=queries, sequences=sequences)
+    logits_SHQK = _products(q_SHQD, k_SGKD)
     if is_causal:
-        position_T = torch.arange(max(length, keys), device=q_BHTD.device)
-        hidden_QK = position_T[:keys] > position_T[:length][picked, None]
-        logits_SHQK = logits_SHQK.masked_fill(hidden_QK, -torch.inf)
+        logits_SHQK = logits_SHQK.masked_fill(_later(length, logits_SHQK, queries), -torch.inf)
     if allowed is not None:
         if allowed.dim() == 4 and len(allowed) > 1:
             allowed = allowed[:sequences]
         if allowed.shape[-2] > 1:
-            allowed = allowed[..., picked, :]
+            allowed = allowed[..., _rows(length, queries), :]
         logits_SHQK = torch.where(allowed, logits_SHQK, -torch.inf)
-    largest_H: Tensor = logits_SHQK.amax((0, 2, 3)) * (width**-0.5 if scale is None else scale)
+    largest_H: Tensor = logits_SHQK.amax((0, 2, 3)) * _scale(q_SHQD, scale)
     return largest_H
+
+
+def picked(
+    q_BHTD: Tensor, k_BGKD: Tensor, *, queries: int = QUERIES, sequences: int = SEQUENCES
+) -> tuple[Tensor, Tensor]:
+    """Views of the queries that are looked at and of all keys of their sequences."""
+    return q_BHTD[:sequences, :, _rows(q_BHTD.shape[2], queries)], k_BGKD[:sequences]
+
+
+def head_maxima_of_calls(
+    picks: Sequence[tuple[Tensor, Tensor]],
+    *,
+    length: int,
+    is_causal: bool,
+    scale: float | None,
+    queries: int = QUERIES,
+) -> Tensor:
+    """`head_maxima` of C calls of one shape, [C, H], with as few operations as one of them takes.
+
+    Args:
+        picks: what `picked` gave of each call, of queries of this `length`.
+    """
+    q_RHQD, k_RGKD = (torch.cat(some) for some in zip(*picks, strict=True))  # R = C * S
+    logits_RHQK = _products(q_RHQD, k_RGKD)
+    if is_causal:
+        logits_RHQK = logits_RHQK.masked_fill_(_later(length, logits_RHQK, queries), -torch.inf)
+    logits_CSHN = logits_RHQK.view(len(picks), -1, q_RHQD.shape[1], logits_RHQK[0, 0].numel())
+    largest_CH: Tensor = logits_CSHN.amax((1, 3)) * _scale(q_RHQD, scale)
+    return largest_CH
+
+
+def _products(q_SHQD: Tensor, k_SGKD: Tensor) -> Tensor:
+    """q . k of each query and key, in float32: [S, H, Q, K]."""
+    sequences, heads, queries, width = q_SHQD.shape
+    q_SGMD = q_SHQD.float().reshape(sequences, k_SGKD.shape[1], -1, width)
+    return (q_SGMD @ k_SGKD.float().transpose(2, 3)).view(sequences, heads, queries, -1)
+
+
+def _scale(q_SHQD: Tensor, scale: float | None) -> float:
+    return q_SHQD.shape[-1] ** -0.5 if scale is None else scale
+
+
+def _rows(length: int, queries: int) -> slice:
+    """Evenly spread positions of queries, the last one among them."""
+    stride = -(-length // queries)
+    return slice((length - 1) % stride, None, stride)
+
+
+def _later(length: int, logits_SHQK: Tensor, queries: int) -> Tensor:
+    """Which keys come later than the query [Q, K]."""
+    return _later_on(length, logits_SHQK.shape[3], queries, logits_SHQK.device)
+
+
+@functools.lru_cache(maxsize=8)  # made anew in each layer it would take a third of the time
+def _later_on(length: int, keys: int, queries: int, device: torch.device) -> Tensor:
+    position_T = torch.arange(max(length, keys), device=device)
+    return position_T[:keys] > position_T[:length][_rows(length, queries), None]
 
 
 def seen_keys(mask: Tensor) -> Tensor:
