@@ -16,6 +16,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.detectors import Score
 from steadytrain.judge.evidence import LR_TOLERANCE
+from steadytrain.judge.seen import Seen, corrupt_rate, repeated_rate
 from steadytrain.judge.state import Case
 from steadytrain.signals import Observation, lr_ratio
 
@@ -67,13 +68,16 @@ def rate_alarms(record: StepRecord) -> tuple[Alarm, ...]:
 
 
 def text_alarms(
-    record: StepRecord, domains: Sequence[str], rates: Sequence[float]
+    record: StepRecord, domains: Sequence[str], recent: Sequence[Seen]
 ) -> tuple[Alarm, ...]:
     """An alarm for each domain with far more corrupt sequences in this step than as a rule."""
     found = []
-    for at, (count, rate) in enumerate(zip(record.corrupt, rates, strict=True)):
+    for at, count in enumerate(record.corrupt):
+        if count < 2:
+            continue
+        rate = corrupt_rate(recent, at)
         usual = rate * record.sequences[at]
-        if count >= 2 and _chance_of(count, usual) < RARE:
+        if _chance_of(count, usual) < RARE:
             found.append(
                 Alarm(
                     attempt=record.attempt, step=record.step, signal=f"text:{domains[at]}",
@@ -84,12 +88,14 @@ def text_alarms(
     return tuple(found)
 
 
-def repeat_alarms(record: StepRecord, rate: float) -> tuple[Alarm, ...]:
+def repeat_alarms(record: StepRecord, recent: Sequence[Seen]) -> tuple[Alarm, ...]:
     """An alarm if far more sequences than as a rule stood in the steps before."""
     total = sum(record.sequences)
+    if record.repeated < max(3, REPEATED_LEAST * total):
+        return ()
+    rate = repeated_rate(recent)
     usual = rate * total
-    is_few = record.repeated < max(3, REPEATED_LEAST * total)
-    if is_few or _chance_of(record.repeated, usual) >= RARE:
+    if _chance_of(record.repeated, usual) >= RARE:
         return ()
     return (
         Alarm(

@@ -56,10 +56,8 @@ from steadytrain.judge.requests import why_not
 from steadytrain.judge.restored import restore_advice
 from steadytrain.judge.seen import (
     MIXTURE_AFTER,
-    corrupt_rate,
     mixture_of,
     remember,
-    repeated_rate,
 )
 from steadytrain.judge.state import (
     LAG,
@@ -223,11 +221,10 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         )
         scores = tuple(self._score(state, record.step, seen) for seen in observations)
         voted = vote(observations, scores, state.windows)
-        rates = [corrupt_rate(state.recent, at) for at in range(len(record.corrupt))]
         strange = (
             *rate_alarms(record),
-            *text_alarms(record, state.domains, rates),
-            *repeat_alarms(record, repeated_rate(state.recent)),
+            *text_alarms(record, state.domains, state.recent),
+            *repeat_alarms(record, state.recent),
         )
         alarms = (*alarms_of(record, observations, voted), *strange)
         opens = bool(strange) or opens_case(observations, voted)

@@ -110,13 +110,14 @@ def mixture_of(
     if len(before) < MIXTURE_BEFORE // 2 or not after:
         return None
     found = None
-    for at, name in enumerate(domains):
-        old, new = [one[at] for one in before], [one[at] for one in after]
+    columns = (zip(*before, strict=False), zip(*after, strict=False))
+    for name, old, new in zip(domains, *columns, strict=False):
         usual, now = sum(old) / len(old), sum(new) / len(new)
+        moved = abs(now - usual)
+        if moved < MIXTURE_MOVED or (found is not None and moved <= abs(found[2] - found[1])):
+            continue
         spread = math.sqrt(sum((one - usual) ** 2 for one in old) / len(old) / len(new))
-        if abs(now - usual) >= max(MIXTURE_MOVED, 6.0 * spread) and (
-            found is None or abs(now - usual) > abs(found[2] - found[1])
-        ):
+        if moved >= 6.0 * spread:
             found = name, usual, now
     return found
 

@@ -38,11 +38,19 @@ class Recorder:
     """Keeps the last `keep` updates; what a rollback abandons is forgotten."""
 
     def __init__(self, *, keep: int = 128) -> None:
-        self._flights: deque[Flight] = deque(maxlen=keep)
+        self._flights: deque[Flight] = deque()
+        self._keep = keep
+        self._last_seen: dict[int, int] = {}  # digest -> the step in which it stood last
         self._rng: dict[int, str] = {}
 
     def add(self, flight: Flight) -> None:
         self._flights.append(flight)
+        self._last_seen.update(dict.fromkeys(flight.digests.tolist(), flight.step))
+        if len(self._flights) > self._keep:
+            oldest = self._flights.popleft()
+            for digest in oldest.digests.tolist():
+                if self._last_seen.get(digest) == oldest.step:
+                    del self._last_seen[digest]
 
     def note_rng(self, step: int, digest: str, *, oldest: int) -> None:
         """Remember the random state that was kept after `step`, and those since `oldest`."""
@@ -56,16 +64,15 @@ class Recorder:
     def forget_after(self, step: int) -> None:
         kept = [flight for flight in self._flights if flight.step <= step]
         self._flights.clear()
-        self._flights.extend(kept)
+        self._last_seen.clear()
+        for flight in kept:
+            self.add(flight)
 
     def count_repeats(self, step: int, digests: Sequence[int]) -> int:
         """How many of these sequences of `step` stood in the steps before it, or twice in it."""
-        known = [flight.digests for flight in self.between(step - REPEATS, step - 1)]
-        mine = np.array(digests, dtype=np.uint32)
-        if not len(mine):
-            return 0
-        before = np.isin(mine, np.concatenate(known)) if known else np.zeros(len(mine), dtype=bool)
-        return len(mine) - len(np.unique(mine[~before]))
+        first = step - REPEATS
+        fresh = {one for one in digests if self._last_seen.get(one, first - 1) < first}
+        return len(digests) - len(fresh)
 
     def between(self, first: int, last: int) -> list[Flight]:
         """Updates with first <= step <= last, oldest first."""
