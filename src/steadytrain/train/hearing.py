@@ -105,6 +105,9 @@ class _Mode(TorchFunctionMode):
 _ears: list[Ear] = []
 """Those that listen now; while there is one, the names are stood in for."""
 
+_BUILT_IN = {name: getattr(F, name) for name in NAMES}
+"""What ends up being called where somebody else stands in for a name as well."""
+
 _originals: dict[str, Any] = {}
 _deputies: dict[str, Any] = {}
 
@@ -146,6 +149,6 @@ def _deputy(name: str, original: Any) -> Callable[..., Any]:
 
 def _name_of(func: Any) -> str | None:
     for name in NAMES:
-        if func is _originals[name] or func is _deputies[name]:
+        if func in (_BUILT_IN[name], _originals[name], _deputies[name]):
             return name
     return None
