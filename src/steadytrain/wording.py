@@ -175,6 +175,11 @@ def _english(event: Event) -> str | None:
             )
         case WorkersFinished():
             return "every rank has ended well"
+        case HostGone(why="distrusted"):
+            return (
+                f"host {event.host} is left, since a rank of its own does not trust it, and with it "
+                f"ranks {_numbers(event.ranks)}"
+            )
         case HostGone(why="left"):
             return f"host {event.host} has left, and with it ranks {_numbers(event.ranks)}"
         case HostGone():
@@ -289,6 +294,11 @@ def _chinese(event: Event) -> str | None:
             )
         case WorkersFinished():
             return "所有 rank 均已正常结束"
+        case HostGone(why="distrusted"):
+            return (
+                f"主机 {event.host} 上的 rank 认为该主机不可信，因此弃用该主机，"
+                f"其上的 rank {_numbers(event.ranks)} 随之退出"
+            )
         case HostGone(why="left"):
             return f"主机 {event.host} 离开，其上的 rank {_numbers(event.ranks)} 随之退出"
         case HostGone():

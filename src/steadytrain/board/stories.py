@@ -70,7 +70,7 @@ def tone(event: Event) -> str:
             return "good"
         case Outcome() | GiveUp() | JudgingEnded() | ProcessExited() | CheckpointRefused():
             return "bad"
-        case HostGone(why="silent"):
+        case HostGone(why="silent" | "distrusted"):
             return "bad"
         case Incident(change="closed"):
             return "plain"

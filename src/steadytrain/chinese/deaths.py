@@ -59,6 +59,7 @@ DEATHS = {
         "请查看 logs/rank{rank}.{life}.log，排除原因后重新启动：训练会从最后一个检查点继续。",
     # hosts
     "host {host:i} left": "主机 {host} 离开",
+    "host {host:i} is not to be trusted, as a rank of its own says": "主机 {host} 不可信（其上的 rank 如此报告）",
     "host {host:i} was silent for {seconds:n} s": "主机 {host} 已有 {seconds} 秒没有音讯",
     "ranks {ranks:t} went with it; the hosts that are left begin as soon as they are enough":
         "其上的 rank（{ranks}）一并退出；其余主机数量足够后随即继续",

@@ -77,13 +77,14 @@ class HostGone(Fact, frozen=True):
 
     Attributes:
         ranks: those that ran on it.
-        why: "silent": it died or was cut off; "left": it was asked to leave, or could not go on.
+        why: "silent": it died or was cut off; "left": it was asked to leave, or could not go on;
+            "distrusted": a rank of its own asked to be started elsewhere (exit status 75).
     """
 
     generation: int
     host: str
     ranks: tuple[int, ...]
-    why: Literal["silent", "left"]
+    why: Literal["silent", "left", "distrusted"]
     silent_seconds: float | None = None
     step: int | None = None
 

@@ -155,11 +155,13 @@ class RestartPolicy:
 
     def _judge_host(self, tally: Tally, gone: HostGone) -> tuple[Tally, tuple[Judgment, ...]]:
         """The others go on without it. A host that goes again and again is nobody's fault here."""
-        cause = (
-            f"host {gone.host} left"
-            if gone.why == "left"
-            else f"host {gone.host} was silent for {gone.silent_seconds or 0.0:.1f} s"
-        )
+        match gone.why:
+            case "left":
+                cause = f"host {gone.host} left"
+            case "distrusted":
+                cause = f"host {gone.host} is not to be trusted, as a rank of its own says"
+            case "silent":
+                cause = f"host {gone.host} was silent for {gone.silent_seconds or 0.0:.1f} s"
         if tally.num_stalled + tally.num_unknown >= self.max_stalled:
             why = (
                 f"{tally.num_stalled + tally.num_unknown} restarts in a row came no further than "

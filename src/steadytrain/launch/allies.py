@@ -21,8 +21,8 @@ from steadytrain.launch.hosts import Hosts
 from steadytrain.launch.keeper import WATCH_SECONDS, Keeper
 from steadytrain.launch.leader import Leader
 from steadytrain.launch.letters import Appointment, Order, Report
-from steadytrain.launch.line import Line
-from steadytrain.launch.meeting import Ended, Meeting, OpenStore, Patient, Round
+from steadytrain.launch.line import Line, Patient
+from steadytrain.launch.meeting import Ended, Meeting, OpenStore, Round
 from steadytrain.launch.output import say
 from steadytrain.launch.stacks import take_stands
 from steadytrain.launch.verdicts import CAUTION
@@ -332,7 +332,8 @@ class Allies(Keeper):
         if order.words and self._leader is None:
             say(order.words)
         self._kill()
-        is_leaving = bool(self.ears.heard)
+        is_unwanted = self._round is not None and order.without == self._round.rank
+        is_leaving = bool(self.ears.heard) or is_unwanted
         self._report = msgspec.structs.replace(
             self._report, obeyed=self._start, is_going=is_leaving
         )
@@ -344,7 +345,8 @@ class Allies(Keeper):
             self._linger()
             self._leave_round()
         else:
-            self.status = order.status if order.what == "end" else self.ears.status()
+            elsewhere = self.ears.status() if self.ears.heard else REQUEUE
+            self.status = order.status if order.what == "end" else elsewhere
             self._linger()
             if self.status == 0:
                 return "succeeded"

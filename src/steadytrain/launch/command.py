@@ -29,12 +29,31 @@ def add_arguments(run: argparse.ArgumentParser) -> None:
         help="where the hosts meet: one of them, the same everywhere; the next takes over",
     )
     run.add_argument("--rdzv-id", default=given["rdzv_id"], help="tells runs at one endpoint apart")
-    run.add_argument("--rdzv-backend", default=given["rdzv_backend"], help="c10d (c10d)")
+    run.add_argument(
+        "--rdzv-backend",
+        default=given["rdzv_backend"],
+        metavar="c10d|etcd|static",
+        help="where hosts meet: in one of them, in etcd, in the first of a fixed order (c10d; "
+        "static with --node-rank)",
+    )
+    run.add_argument(
+        "--node-rank",
+        default=given["node_rank"],
+        metavar="R",
+        help="static: place of this host, from 0; the first has the endpoint",
+    )
+    run.add_argument(
+        "--master-addr", default=given["master_addr"], help="static: the endpoint's host"
+    )
+    run.add_argument(
+        "--master-port", default=given["master_port"], help="static: the endpoint's port (29500)"
+    )
     run.add_argument(
         "--rdzv-conf",
         default=given["rdzv_conf"],
-        metavar="KEY=SECONDS[,...]",
-        help="host_timeout (10), last_call_timeout (5), join_timeout (600), rejoin_timeout (120)",
+        metavar="KEY=VALUE[,...]",
+        help="seconds: host_timeout (10), last_call_timeout (5), join_timeout (600), "
+        "rejoin_timeout (120); etcd: protocol=https, cacert, cert, key",
     )
     run.add_argument(
         "--local-addr", metavar="ADDRESS", help="of this host, as the others reach it (its name)"
@@ -76,6 +95,9 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
             backend=options.rdzv_backend,
             conf=options.rdzv_conf,
             address=options.local_addr,
+            place=options.node_rank,
+            master=":".join(filter(None, (options.master_addr, options.master_port))),
+            environ=os.environ,
         ),
         "floor_seconds": options.hang_after,
         "grace_seconds": options.grace,

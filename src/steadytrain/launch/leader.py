@@ -31,6 +31,7 @@ from steadytrain.launch.verdicts import (
     Alone,
     Ask,
     Died,
+    Distrusted,
     Finished,
     Gone,
     Heard,
@@ -139,8 +140,8 @@ class Leader:
             self._death_at = now
         verdict = conclude(
             heard,
-            # With one endpoint, who has it is never the part that was cut off.
-            least=self._hosts.least if len(self._hosts.endpoints) > 1 else 1,
+            # With one endpoint, or etcd, who has it is never the part that was cut off.
+            least=self._hosts.least if self._hosts.can_split else 1,
             silent_seconds=self._hosts.silent_seconds,
             asks=word.asks if self._is_asking else 0,
             death_seconds=0.0 if self._death_at is None else now - self._death_at,
@@ -153,6 +154,8 @@ class Leader:
                 self.order("regroup", words="too few hosts are heard of")
             case Gone(lost):
                 self._part(heard, lost)
+            case Distrusted(host):
+                self._leave_behind(host, heard)
             case Died(exits):
                 self._settle(exits)
             case Ask() if not self._is_asking:
@@ -172,10 +175,15 @@ class Leader:
                 self._part(heard)
 
     def order(
-        self, what: Literal["again", "regroup", "end"], *, status: int = 0, words: str = ""
+        self,
+        what: Literal["again", "regroup", "end"],
+        *,
+        status: int = 0,
+        words: str = "",
+        without: int | None = None,
     ) -> None:
         """How the present start ends, for every host."""
-        order = Order(what=what, status=status, words=words)
+        order = Order(what=what, status=status, words=words, without=without)
         self._line.speak(msgspec.structs.replace(self._line.word, order=order))
 
     def is_obeyed(self, start: int) -> bool:
@@ -285,6 +293,30 @@ class Leader:
             say(f"{words}; the others go on")
         self._meeting.end_round(stay)
         self.order("regroup", words=words)
+
+    def _leave_behind(self, host: int, heard: Sequence[Heard]) -> None:
+        """Go on without a host that a rank of its own does not trust, if the others are enough."""
+        stay = len(self._members) - 1 + len(self._line.waiting())
+        exits = heard[host].report.exits
+        if stay < self._hosts.least:
+            self._settle(exits)
+            return
+        judgment = self._book.note(
+            HostGone(
+                generation=self._generation,
+                host=self._members[host].name,
+                ranks=_ranks_of_members([one.nproc for one in self._members])[host],
+                why="distrusted",
+                step=max((one.step or 0 for one in exits), default=0) or None,
+            )
+        )
+        if isinstance(judgment, GiveUp):
+            self._give_up(judgment)
+            return
+        words = judgment.cause if isinstance(judgment, Restart) else ""
+        say(f"{words}; the others go on")
+        self._meeting.end_round(stay)
+        self.order("regroup", words=words, without=host)
 
     def _settle(self, facts: Sequence[ProcessExited]) -> None:
         """Write down which ranks ended, and have all hosts do what follows."""

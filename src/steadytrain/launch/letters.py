@@ -15,6 +15,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         token: of its supervisor; one that was started again has another.
         is_new: it took part in no round before; one that did leads, since it knows what was.
+        place: in a fixed order of hosts; None: there is none.
         beat: counts up while it waits.
     """
 
@@ -23,6 +24,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     nproc: int
     is_new: bool = True
+    place: int | None = None
     beat: int = 0
 
 
@@ -78,11 +80,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         what: "again" with the same hosts, "regroup" with those that come, "end".
         status: of the supervisors, where the run ends.
+        without: host, by its rank among hosts, that leaves and asks to be started elsewhere.
     """
 
     what: Literal["again", "regroup", "end"]
     status: int = 0
     words: str = ""
+    without: int | None = None
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ makes them all, and what tells that the others cannot be reached is that no roun
 
 import threading
 import time
-from collections.abc import Sequence
-from typing import Protocol, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -39,6 +39,38 @@ class Store(Protocol):
     def compare_set(self, key: str, expected: str, desired: str, /) -> bytes: ...
     def multi_get(self, keys: list[str], /) -> list[bytes]: ...
     def clone(self) -> Self: ...
+
+
+class Patient:
+    """A store whose every call ends: one that takes too long raises as a lost one does."""
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        self._store = store
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name)
+
+        def call(*given: Any) -> Any:
+            found: list[Any] = []
+            failed: list[RuntimeError] = []
+
+            def work() -> None:
+                try:
+                    found.append(method(*given))
+                except RuntimeError as error:
+                    failed.append(error)
+
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            thread.join(self._seconds)
+            if failed:
+                raise failed[0]
+            if not found:
+                raise RuntimeError(f"the rendezvous did not answer for {self._seconds:g} s")
+            return found[0]
+
+        return call
 
 
 class Line:

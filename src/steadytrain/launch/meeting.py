@@ -10,7 +10,6 @@ call at every restart, and cannot move to another endpoint; hence this one.
 """
 
 import socket
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +18,11 @@ from typing import Any
 import msgspec
 import psutil
 
+from steadytrain.errors import SettingError
+from steadytrain.launch.etcd import EtcdStore
 from steadytrain.launch.hosts import Hosts
 from steadytrain.launch.letters import Member, read_member, read_members, read_word, write
-from steadytrain.launch.line import BEAT_SECONDS, Store
+from steadytrain.launch.line import BEAT_SECONDS, Patient, Store
 from steadytrain.launch.output import say
 
 PROBE_SECONDS = 1.0
@@ -66,38 +67,6 @@ class Ended:
     status: int
 
 
-class Patient:
-    """A store whose every call ends: one that takes too long raises as a lost one does."""
-
-    def __init__(self, store: Store, seconds: float) -> None:
-        self._store = store
-        self._seconds = seconds
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._store, name)
-
-        def call(*given: Any) -> Any:
-            found: list[Any] = []
-            failed: list[RuntimeError] = []
-
-            def work() -> None:
-                try:
-                    found.append(method(*given))
-                except RuntimeError as error:
-                    failed.append(error)
-
-            thread = threading.Thread(target=work, daemon=True)
-            thread.start()
-            thread.join(self._seconds)
-            if failed:
-                raise failed[0]
-            if not found:
-                raise RuntimeError(f"the rendezvous did not answer for {self._seconds:g} s")
-            return found[0]
-
-        return call
-
-
 class Meeting:
     """This host's part in it.
 
@@ -120,9 +89,11 @@ class Meeting:
     ) -> None:
         self.lost: str | None = None
         self._hosts = hosts
-        self._open_store = open_store
+        self._open_store = open_store if hosts.backend != "etcd" else self._open_etcd
         self._is_to_leave = is_to_leave
-        self._me = Member(token=token, name=hosts.name, address=hosts.reach, nproc=nproc)
+        self._me = Member(
+            token=token, name=hosts.name, address=hosts.reach, nproc=nproc, place=hosts.place
+        )
         self._root = f"steadytrain/{hosts.run_id}"
         self._server: Store | None = None
         self._at: int | None = None
@@ -136,7 +107,11 @@ class Meeting:
         return self._server is not None and self._at in self._mine
 
     def gather(self, seconds: float, *, is_new: bool) -> Round | Ended | None:
-        """Meet the others; None if too few came in time, or a signal did."""
+        """Meet the others; None if too few came in time, or a signal did.
+
+        Raises:
+            SettingError: etcd does not let this host in; another host has its place.
+        """
         self._me = msgspec.structs.replace(self._me, is_new=is_new)
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self._is_to_leave():
@@ -180,6 +155,10 @@ class Meeting:
     @property
     def _mine(self) -> list[int]:
         """Endpoints that this host may serve."""
+        if self._hosts.backend == "etcd":
+            return []
+        if self._hosts.place is not None:
+            return [0] if self._hosts.place == 0 else []
         return [at for at, (address, _) in enumerate(self._hosts.endpoints) if self._is_me(address)]
 
     def _is_me(self, address: str) -> bool:
@@ -262,6 +241,7 @@ class Meeting:
                         path=path, rank=tokens.index(self._me.token), members=members,
                         store=store.clone(),
                     )  # fmt: skip
+                self._insist_on_my_place(members, watch)
                 ended = self._stand_by(path, watch)
                 if ended is not None:
                     return ended
@@ -292,7 +272,9 @@ class Meeting:
             self._advance(self._round())
             return None
         word = read_word(self._store.get(key)) if self._store.check([key]) else None
-        if word is not None and word.order is not None and word.order.what == "end":
+        # etcd still holds the last word of a run that was over before this host came.
+        is_for_me = self._hosts.backend != "etcd" or watch.has_changed(key)
+        if is_for_me and word is not None and word.order and word.order.what == "end":
             return Ended(word.order.status)
         return None
 
@@ -303,7 +285,20 @@ class Meeting:
             key = f"{path}/member/{number}"
             if self._store.check([key]) and watch.age(self._store, key) < STALE_SECONDS:
                 found.append(read_member(self._store.get(key)))
-        return found
+        if self._hosts.place is None:
+            return found
+        return list({one.place: one for one in found}.values())  # the last that came to each
+
+    def _insist_on_my_place(self, members: list[Member], watch: "_Watch") -> None:
+        """The one who has it is not this host's life before: the others would have missed that."""
+        if self._hosts.place is None or watch.seconds() <= 2.0 * self._hosts.silent_seconds:
+            return
+        other = next((one.name for one in members if one.place == self._hosts.place), "a host")
+        raise SettingError(
+            f"{other} trains as --node-rank {self._hosts.place} already, so this host has no place "
+            "in the run. Write another --node-rank on each host, 0 to "
+            f"{self._hosts.most - 1}, or stop that one first."
+        )
 
     def _is_complete(self, path: str, number: int, least_at: float | None) -> bool:
         if least_at is None:
@@ -319,6 +314,8 @@ class Meeting:
     def _is_better_elsewhere(self) -> bool:
         """Too few are here: does the run go on, or do others wait, at another endpoint?"""
         here = self._at
+        if not self._hosts.can_split:
+            return False
         for at, (address, port) in enumerate(self._hosts.endpoints):
             if at == here or not self._answers(at):
                 continue
@@ -338,6 +335,13 @@ class Meeting:
                 return True
         return False
 
+    def _open_etcd(self, address: str, port: int, serve: bool, seconds: float) -> Store:
+        first = self._hosts.endpoints.index((address, port))
+        return EtcdStore(
+            (*self._hosts.endpoints[first:], *self._hosts.endpoints[:first]),
+            run_id=self._hosts.run_id, keys=self._hosts.keys, seconds=seconds,
+        )  # fmt: skip
+
     def _round(self) -> int:
         return int(self._store.get(f"{self._root}/round"))
 
@@ -346,20 +350,32 @@ class Meeting:
         return int(self._store.compare_set(f"{self._root}/round", str(number), str(number + 1)))
 
 
-def _order_of(one: Member) -> tuple[bool, str, str]:
-    return one.is_new, one.name, one.token
+def _order_of(one: Member) -> tuple[int, bool, str, str]:
+    return one.place or 0, one.is_new, one.name, one.token
 
 
 class _Watch:
     """How long the value of a key has been the same, by this host's clock alone."""
 
     def __init__(self) -> None:
+        self._began = time.monotonic()
         self._known: dict[str, tuple[bytes, float]] = {}
+        self._changed: set[str] = set()
+
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
+
+    def has_changed(self, key: str) -> bool:
+        """Whether it has been seen with two values."""
+        return key in self._changed
 
     def age(self, store: Any, key: str) -> float:
         body = store.get(key) if store.check([key]) else b""
         now = time.monotonic()
         known = self._known.get(key)
         if known is None or known[0] != body:
+            if known is not None:
+                self._changed.add(key)
             self._known[key] = known = (body, now)
         return now - known[1]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steadytrain.deaths import is_victim
+from steadytrain.deaths import REQUEUE, is_victim
 from steadytrain.events import ProcessExited
 from steadytrain.launch.letters import Report
 from steadytrain.launch.silence import Seen, find_hung
@@ -46,6 +46,13 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Distrusted:
+    """A rank of this host, by its rank among hosts, asked to be started on another one."""
+
+    host: int
+
+
+@dataclass(frozen=True, slots=True)
 class Died:
     """Ranks ended; the guilty one first."""
 
@@ -75,7 +82,7 @@ class Left:
     """Every rank has left as it was asked to."""
 
 
-Verdict = Alone | Gone | Died | Ask | Hung | Finished | Left | None
+Verdict = Alone | Gone | Distrusted | Died | Ask | Hung | Finished | Left | None
 
 
 def conclude(
@@ -119,7 +126,16 @@ def conclude(
 def _judge_exits(
     exits: list[ProcessExited], heard: Sequence[Heard], death_seconds: float
 ) -> Verdict:
-    if not all(map(is_victim, exits)):
+    guilty = [death for death in exits if not is_victim(death)]
+    if len(heard) > 1 and guilty and all(death.code == REQUEUE for death in guilty):
+        hosts = [
+            at
+            for at, one in enumerate(heard)
+            if any(death.code == REQUEUE for death in one.report.exits)
+        ]
+        if len(hosts) == 1:  # of all that ask for it, no host is worse than another
+            return Distrusted(hosts[0]) if death_seconds > NEWS_SECONDS else None
+    if guilty:
         return Died(tuple(sorted(exits, key=is_victim)))
     quiet = [at for at, one in enumerate(heard) if one.age > QUIET_SECONDS]
     if quiet and death_seconds > QUIET_SECONDS:
