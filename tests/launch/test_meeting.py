@@ -3,6 +3,7 @@
 import threading
 import time
 
+from steadytrain.errors import SettingError
 from steadytrain.launch.hosts import Hosts
 from steadytrain.launch.letters import Order, Report, Word
 from steadytrain.launch.line import Line
@@ -68,8 +69,8 @@ class Hall:
         self.found = {}
         monkeypatch.setattr(Meeting, "_answers", lambda meeting, at: not self.store.is_lost)
 
-    def meeting(self, name):
-        hosts = Hosts(**self.settings, address=name)
+    def meeting(self, name, **more):
+        hosts = Hosts(**self.settings, address=name, **more)
         return Meeting(
             hosts, token=f"token-{name}", nproc=1,
             open_store=lambda address, port, serve, seconds: self.store,
@@ -98,6 +99,61 @@ def test_all_that_are_expected_begin_at_once_in_the_order_of_their_names(monkeyp
     _all_come(hall, ["c", "a", "b"])
     assert [hall.found[name].rank for name in "abc"] == [0, 1, 2]
     assert [one.name for one in hall.found["c"].members] == ["a", "b", "c"]
+
+
+def _static(monkeypatch, **changes):
+    return Hall(monkeypatch, least=3, last_call_seconds=0.1, backend="static", **changes)
+
+
+def test_a_fixed_order_is_that_of_the_places_whoever_comes_first(monkeypatch):
+    hall = _static(monkeypatch)
+    threads = []
+    for name, place in (("a", 2), ("b", 1), ("c", 0)):  # the first to come is the last in order
+        threads.append(hall.come(hall.meeting(name, place=place), name, is_new=place > 0))
+        time.sleep(0.3)
+    for thread in threads:
+        thread.join()
+    assert [one.name for one in hall.found["a"].members] == ["c", "b", "a"]
+    assert hall.found["c"].leads
+
+
+def test_in_a_fixed_order_nobody_is_done_without(monkeypatch):
+    hall = _static(monkeypatch)
+    threads = [
+        hall.come(hall.meeting(name, place=place), name, seconds=1.5)
+        for name, place in (("a", 0), ("b", 1))
+    ]
+    for thread in threads:
+        thread.join()
+    assert hall.found == {"a": None, "b": None}
+
+
+def test_of_two_in_one_place_one_is_told_so(monkeypatch):
+    hall = _static(monkeypatch, silent_seconds=0.7)
+    told = []
+    threads = []
+    for name, place in (("a", 0), ("b", 1), ("late", 1), ("c", 2)):
+        meeting = hall.meeting(name, place=place)
+
+        def gather(meeting=meeting, name=name):
+            try:
+                hall.found[name] = meeting.gather(20.0, is_new=True)
+            except SettingError as error:
+                told.append((name, str(error)))
+
+        threads.append(threading.Thread(target=gather))
+        threads[-1].start()
+        time.sleep(0.2)
+    threads[0].join()
+    first = hall.found["a"]
+    line = Line(first.store, first.path, rank=0, members=first.members)  # the run goes on
+    for thread in threads:
+        thread.join()
+    line.close()
+    ((name, words),) = told
+    assert name == "b"
+    assert "late trains as --node-rank 1 already" in words
+    assert [one.name for one in first.members] == ["a", "late", "c"]
 
 
 def test_the_least_number_begins_after_the_last_call(monkeypatch):

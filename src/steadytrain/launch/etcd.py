@@ -81,8 +81,8 @@ class EtcdStore:
         self._run_id = run_id
         self._keys = keys
         self._seconds = seconds
-        self._context = None if keys is None else keys.context()
         self._open: http.client.HTTPConnection | None = None
+        self._context = None if keys is None else keys.context()
         digest = hashlib.sha256(f"steadytrain/{run_id}".encode()).digest()
         self._lease = 1 + (int.from_bytes(digest[:8]) >> 2)
         self._lease_seconds = max(LEASE_SECONDS, 6.0 * seconds)
@@ -102,6 +102,10 @@ class EtcdStore:
         return type(self)(
             self._endpoints, run_id=self._run_id, keys=self._keys, seconds=self._seconds
         )
+
+    def __del__(self) -> None:
+        """Its connection ends with it, as that of a store of PyTorch's does."""
+        self._hang_up()
 
     def set(self, key: str, value: bytes | str, /) -> None:
         self._change(lambda: self._ask("kv/put", self._put(key, value)))
@@ -193,10 +197,15 @@ class EtcdStore:
                     return self._ask_first(what, words)
                 except (OSError, http.client.HTTPException) as error:
                     why = f"etcd at {address}:{port}: {error or type(error).__name__}"
-                    self._open = None
+                    self._hang_up()
                     self._endpoints.append(self._endpoints.pop(0))
             time.sleep(0.05)
         raise RuntimeError(why)
+
+    def _hang_up(self) -> None:
+        if self._open is not None:
+            self._open.close()
+        self._open = None
 
     def _ask_first(self, what: str, words: dict[str, Any]) -> dict[str, Any]:
         if self._open is None:
