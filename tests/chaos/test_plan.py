@@ -84,7 +84,7 @@ def test_several_plans_are_one_with_the_seed_of_the_first():
         ('[[fault]]\nkind = "sigkill"\nstep = "soon"', "Expected"),
         ('[[fault]]\nkind = "gil"\nphase = "lunch"', "'lunch' is no phase"),
         ('[[fault]]\nkind = "preempt"\nphase = "step"', "which cannot aim at a phase"),
-        ('[[fault]]\nkind = "flip-weight"\nphase = "step"', "its place is fixed"),
+        ('[[fault]]\nkind = "corrupt-weights"\nphase = "step"', "its place is fixed"),
         ('[[fault]]\nkind = "sigkill"\nseconds = 3', "those that last are slow-rank"),
         ('[[fault]]\nkind = "stall"\nseconds = 0', "seconds = 0"),
         ('[[fault]]\nkind = "sigkill"\nrank = -1', "there is no rank -1"),

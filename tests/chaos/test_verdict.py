@@ -163,13 +163,13 @@ class TestBrokenNumbers:
     def test_need_not_lead_to_the_same_end_but_must_be_seen(self, tmp_path, undisturbed):
         struck = seen(supervised(tmp_path, undisturbed), strikes=(STRUCK,))
         other = Likeness(differing=("model.a",))
-        result = grade(planned("flip-weight"), struck, undisturbed, other)
-        assert result.complaints == ("flip-weight: nobody has noticed it",)
+        result = grade(planned("corrupt-weights"), struck, undisturbed, other)
+        assert result.complaints == ("corrupt-weights: nobody has noticed it",)
 
     def test_must_not_leave_an_end_that_is_not_finite(self, tmp_path, undisturbed):
         struck = seen(supervised(tmp_path, undisturbed), strikes=(STRUCK,))
         broken = Likeness(differing=("model.a",), unsound=("model.a",))
-        result = grade(planned("flip-weight"), struck, undisturbed, broken)
+        result = grade(planned("corrupt-weights"), struck, undisturbed, broken)
         assert "the final checkpoint is not finite: model.a" in result.complaints
 
 

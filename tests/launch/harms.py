@@ -1,11 +1,13 @@
 """A guarded run that one rank harms once: `harms.py HOME OUT HARM RANK STEP STEPS`.
 
 Used by tests/launch and by bench/hangs.py. Harms come once in a run, so that the next life is
-healthy; slow ones come in every life, and "often" kills a rank in each of the first STEP lives.
+healthy; slow ones come in every life, "often" kills a rank in each of the first STEP lives, and
+"flips" changes a bit of a rank's weights at STEP and 20 steps later.
 """
 
 import json
 import os
+import random
 import re
 import signal
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from steadytrain.lab.sabotage import flip_bit
 from steadytrain.train import Ranks
 from tests import rig
 
@@ -93,7 +96,8 @@ def main():
         once.write_text(str(time.time()))
         return True
 
-    model, optimizer, guarded = rig.session(Path(home), steps=int(steps), ranks=ranks)
+    changes = {"compare_every": 5} if harm == "flips" else {}
+    model, optimizer, guarded = rig.session(Path(home), steps=int(steps), ranks=ranks, **changes)
     if harm == "loader":
         guarded._feed.order = StuckWords(lambda: is_due(guarded.step_number))
     if harm == "checkpoint":
@@ -112,6 +116,11 @@ def main():
                 slow()
             if harm in ("thrice", "pace"):  # with and without a rank three times as slow
                 time.sleep(0.6 if is_mine and harm == "thrice" else 0.2)
+            for at in (int(step), int(step) + 20) if harm == "flips" and is_mine else ():
+                flipped = Path(home, f"flipped{at}")
+                if run.step_number == at - 1 and not flipped.exists():
+                    flipped.write_text("")
+                    flip_bit("flip-weight", model.parameters(), optimizer, random.Random(at))
             is_turn = ranks.rank == generation % 2 and generation < int(step)
             if harm == "often" and is_turn and run.step_number == 2 * generation + 2:
                 kill()

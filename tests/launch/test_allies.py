@@ -13,9 +13,12 @@ import pytest
 
 from steadytrain import journal, provenance
 from steadytrain.events import (
+    GiveUp,
     HostGone,
     HostsWaiting,
+    Outcome,
     ProcessExited,
+    Remedy,
     Restart,
     StepRecord,
     WorkersFinished,
@@ -23,6 +26,7 @@ from steadytrain.events import (
 )
 from steadytrain.replay import replay
 from tests import rig
+from tests.launch import etcds
 from tests.launch.networks import Network, why_not
 from tests.launch.rooms import CONF, HARMS, Host, free_port
 
@@ -39,6 +43,7 @@ class Run:
         self.folder, self.home = Path(folder), Path(folder, "run")
         self._steps = steps
         port = free_port()
+        backend, etcd = more.pop("backend", "c10d"), more.pop("etcd", None)
         addresses = network.addresses if network else [f"127.0.0.{at + 1}" for at in range(number)]
         endpoints = more.pop("endpoints", 1)
         settings = {
@@ -46,11 +51,18 @@ class Run:
             "endpoint": ",".join(f"{one}:{port}" for one in addresses[:endpoints]),
             **more,
         }
+        if etcd is not None:
+            settings["endpoint"] = ",".join(f"127.0.0.1:{one}" for one in etcd.ports)
         command = [HARMS, self.home, folder, harm, rank, step, steps]
 
         def begin(at):
             there = {"prefix": network.prefix(at), "env": network.env} if network else {}
-            host = Host(folder, at, command, address=addresses[at], **settings, **there)
+            options = ["--rdzv-backend", backend]
+            if backend == "static":
+                options += ["--node-rank", str(at)]
+            host = Host(
+                folder, at, command, address=addresses[at], options=options, **settings, **there
+            )
             self.all.append(host)
             return host
 
@@ -133,6 +145,67 @@ def test_a_host_that_shall_leave_has_all_save_and_takes_only_itself_away(tmp_pat
         # Nothing is made again: the ranks saved after the same step.
         made = [one.step for one in journal.read(run.home) if isinstance(one, StepRecord)]
         assert made == list(range(1, 61))
+        run.insist_on_every_sequence_once()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [1, 0])
+def test_a_host_whose_memory_flips_bits_again_and_again_is_left_and_the_others_go_on(
+    tmp_path, rank
+):
+    with Run(
+        tmp_path, number=3, nnodes="2:3", endpoints=2, harm="flips", rank=rank, step=8, steps=50
+    ) as run:
+        wanted = [0, 0, 0]
+        wanted[rank] = 75
+        assert [host.wait() for host in run.hosts] == wanted
+        (gone,) = run.of(HostGone)
+        assert (gone.host, gone.ranks, gone.why) == (f"127.0.0.{rank + 1}", (rank,), "distrusted")
+        assert [len(one.pids) for one in run.of(WorkersStarted)] == [3, 2]
+        assert run.of(GiveUp) == run.of(ProcessExited) == []
+        told = list(journal.read(run.home))
+        plans = [
+            [type(one).__name__ for one in told.plan] for told in told if isinstance(told, Remedy)
+        ]
+        assert plans == [["RollBack"], ["RollBack", "LeaveHost"]]
+        assert [one.result for one in told if isinstance(one, Outcome)] == ["cured", "cured"]
+        first, second = run.ends()[-2:]
+        assert first == second
+        run.insist_on_every_sequence_once()
+        assert all(one.differences == () for one in replay(run.home))
+
+
+@pytest.mark.slow
+def test_in_a_fixed_order_a_lost_host_is_waited_for_and_takes_its_place_again(tmp_path):
+    with Run(tmp_path, number=2, nnodes="2", backend="static", harm="pace", steps=40) as run:
+        run.wait_for_step(8)
+        run.hosts[1].kill()
+        run.hosts[0].wait_for("127.0.0.2 was silent")
+        assert "hosts go on together: 127.0.0.1;" not in run.hosts[0].text
+        back = run.begin(1)
+        assert [host.wait() for host in (run.hosts[0], back)] == [0, 0]
+        assert {one.hosts for one in run.of(WorkersStarted)} == {("127.0.0.1", "127.0.0.2")}
+        run.insist_on_every_sequence_once()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(etcds.WHY_NOT is not None, reason=str(etcds.WHY_NOT))
+def test_hosts_that_meet_in_etcd_lose_the_leader_and_a_member_of_etcd(tmp_path):
+    with (
+        etcds.Etcd(tmp_path, number=3) as etcd,
+        Run(
+            tmp_path, number=3, nnodes="1:3", backend="etcd", etcd=etcd, harm="pace", steps=120
+        ) as run,
+    ):
+        run.wait_for_step(5)
+        etcd.members[0].kill()
+        run.wait_for_step(15)
+        assert len(run.of(WorkersStarted)) == 1  # nobody noticed
+        run.hosts[0].kill()
+        run.hosts[1].wait_for("2 hosts go on together")
+        back = run.begin(0)
+        assert [host.wait(500.0) for host in (*run.hosts[1:], back)] == [0, 0, 0]
+        assert [one.host for one in run.of(HostGone)] == ["127.0.0.1"]
         run.insist_on_every_sequence_once()
 
 

@@ -233,6 +233,29 @@ def test_the_end_of_all_is_on_record(scene):
     assert len(scene.told(WorkersFinished)) == 1
 
 
+def test_a_host_that_its_rank_does_not_trust_is_left_by_the_others(scene):
+    scene.look()
+    asks = ProcessExited(generation=0, rank=1, pid=11, code=75, step=9)
+    scene.line.say(1, exits=(asks,))
+    scene.look()
+    order = scene.look(0.6)
+    assert (order.what, order.without, scene.hall.expected) == ("regroup", 1, [2])
+    (gone,) = scene.told(HostGone)
+    assert (gone.host, gone.ranks, gone.why, gone.step) == ("b", (1,), "distrusted", 9)
+    assert "b is not to be trusted" in scene.told(Restart)[0].cause
+    assert scene.told(ProcessExited) == []
+
+
+def test_if_too_few_would_be_left_all_ask_to_be_started_elsewhere(make):
+    scene = make(least=3)
+    scene.look()
+    scene.line.say(1, exits=(ProcessExited(generation=0, rank=1, pid=11, code=75),))
+    scene.look()
+    order = scene.look(0.6)
+    assert (order.what, order.status) == ("end", 75)
+    assert len(scene.told(GiveUp)) == 1
+
+
 def test_with_several_endpoints_a_minority_writes_nothing_down(make):
     scene = make(most=3, endpoints=(("a", 1), ("b", 1)))
     scene.look()

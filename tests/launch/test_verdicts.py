@@ -1,5 +1,7 @@
 """What the leader concludes from reports: who is lost, who is guilty, who only waits."""
 
+from msgspec.structs import replace
+
 from steadytrain.events import ProcessExited
 from steadytrain.launch.letters import Report, read_report, write
 from steadytrain.launch.silence import Seen
@@ -8,6 +10,7 @@ from steadytrain.launch.verdicts import (
     Alone,
     Ask,
     Died,
+    Distrusted,
     Finished,
     Gone,
     Heard,
@@ -62,6 +65,18 @@ def test_a_victim_waits_for_the_host_that_has_not_said_why():
 def test_victims_alone_are_believed_once_every_host_has_told_of_later():
     reports = Report(exits=(VICTIM,)), Report()
     assert _conclude(*reports, death_seconds=1.5, ages=[0.0, 0.3]) == Died((VICTIM,))
+
+
+def test_a_host_is_left_where_its_rank_alone_asks_to_be_started_elsewhere():
+    asks = Report(exits=(ProcessExited(generation=0, rank=1, pid=7, code=75),))
+    mourns = Report(exits=(VICTIM,))
+    assert _conclude(Report(), asks) is None  # others may ask the same in a moment
+    assert _conclude(mourns, asks, death_seconds=0.6) == Distrusted(1)
+    assert _conclude(asks, death_seconds=0.6) == Died(asks.exits)
+    both = _conclude(Report(exits=(replace(asks.exits[0], rank=0),)), asks, death_seconds=0.6)
+    assert isinstance(both, Died)
+    crash = Report(exits=(*asks.exits, KILLED))
+    assert isinstance(_conclude(Report(), crash, death_seconds=0.6), Died)
 
 
 def test_hosts_that_went_together_go_together():

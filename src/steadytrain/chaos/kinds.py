@@ -132,8 +132,8 @@ _ALL = (
     _outside("leftovers", "a later checkpoint was never finished", "restart",
              tells="CheckpointRefused"),
     _numbers("nan-gradient", "a gradient of a rank is NaN or infinite", "gradient"),
-    _numbers("flip-weight", "bits flip in a rank's weights", "weights"),
-    _numbers("flip-moment", "bits flip in a rank's first moments", "moments"),
+    _numbers("corrupt-weights", "bits flip in a rank's weights", "weights"),
+    _numbers("corrupt-moments", "bits flip in a rank's first moments", "moments"),
     _numbers("stale-moments", "a rank's optimizer state is lost", "adam-reset"),
     _numbers("learning-rate", "the learning rate is 40 times too high for two updates",
              "learning-rate", everywhere=True),
@@ -146,7 +146,7 @@ KINDS = {kind.name: kind for kind in _ALL}
 
 CHECKLISTS: dict[str, dict[str, str]] = {
     "lm-resiliency": {
-        "tensor_corruption": "flip-weight, flip-moment, nan-gradient",
+        "tensor_corruption": "corrupt-weights, corrupt-moments, nan-gradient",
         "stale_state": "stale-moments",
         "drop": "not here: what a batch holds is the Session's own count, so none can be dropped",
         "duplicate": "not here: see `steadytrain demo --faults repeated-batch`",

@@ -189,6 +189,7 @@ class EtcdStore:
         a count may have gaps, and who finds its value written has written it.
         """
         end = time.monotonic() + self._seconds
+        lost: Exception = TimeoutError()
         why = ""
         while time.monotonic() < end:
             for _ in self._endpoints:
@@ -196,10 +197,12 @@ class EtcdStore:
                 try:
                     return self._ask_first(what, words)
                 except (OSError, http.client.HTTPException) as error:
-                    why = f"etcd at {address}:{port}: {error or type(error).__name__}"
+                    lost, why = error, f"etcd at {address}:{port}: {error or type(error).__name__}"
                     self._hang_up()
                     self._endpoints.append(self._endpoints.pop(0))
             time.sleep(0.05)
+        if isinstance(lost, http.client.RemoteDisconnected):  # what a door that wants TLS does
+            raise Refused(why)
         raise RuntimeError(why)
 
     def _hang_up(self) -> None:
