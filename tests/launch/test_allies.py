@@ -159,9 +159,12 @@ def test_a_host_whose_memory_flips_bits_again_and_again_is_left_and_the_others_g
         wanted = [0, 0, 0]
         wanted[rank] = 75
         assert [host.wait() for host in run.hosts] == wanted
-        (gone,) = run.of(HostGone)
-        assert (gone.host, gone.ranks, gone.why) == (f"127.0.0.{rank + 1}", (rank,), "distrusted")
-        assert [len(one.pids) for one in run.of(WorkersStarted)] == [3, 2]
+        gone = run.of(HostGone)  # the first host may take the place to meet with it, once they met
+        assert len(gone) == 1 or rank == 0
+        assert gone[0].host == f"127.0.0.{rank + 1}"
+        assert (gone[0].ranks, gone[0].why) == ((rank,), "distrusted")
+        worlds = [len(one.pids) for one in run.of(WorkersStarted)]
+        assert worlds == [3] + [2] * len(gone)
         assert run.of(GiveUp) == run.of(ProcessExited) == []
         told = list(journal.read(run.home))
         plans = [
@@ -191,12 +194,14 @@ def test_in_a_fixed_order_a_lost_host_is_waited_for_and_takes_its_place_again(tm
 @pytest.mark.slow
 @pytest.mark.skipif(etcds.WHY_NOT is not None, reason=str(etcds.WHY_NOT))
 def test_hosts_that_meet_in_etcd_lose_the_leader_and_a_member_of_etcd(tmp_path):
+    conf = CONF.replace("last_call_timeout=1", "last_call_timeout=20")
     with (
         etcds.Etcd(tmp_path, number=3) as etcd,
         Run(
-            tmp_path, number=3, nnodes="1:3", backend="etcd", etcd=etcd, harm="pace", steps=120
+            tmp_path, number=3, nnodes="1:3", backend="etcd", etcd=etcd, harm="pace", steps=120,
+            conf=conf,
         ) as run,
-    ):
+    ):  # fmt: skip
         run.wait_for_step(5)
         etcd.members[0].kill()
         run.wait_for_step(15)
