@@ -104,9 +104,9 @@ live()
 """
 
 
-def _upload(place, step, *, at=0, most=0):
+def _upload(folder, step, *, at=0, most=0):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", UPLOAD, f"file://{place}/copy", place / "r",
+        [sys.executable, "-W", "ignore", "-c", UPLOAD, f"file://{folder}/copy", folder / "r",
          str(step), str(most)],
         env={**os.environ, "STEADYTRAIN_KILL_AT": str(at), "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
         capture_output=True, text=True, check=False,

@@ -231,6 +231,16 @@ def test_the_host_of_a_rank_that_is_named_twice_is_left_and_the_count_begins_ane
     assert run.state.named == ()
 
 
+@pytest.mark.parametrize(("world", "named"), [(None, (1,)), (2, ())])
+def test_with_other_hosts_a_ranks_number_is_another_machines(world, named):
+    run = Run()
+    run.come_apart(30)
+    run.carry_out()
+    assert run.state.named == (1,)
+    run.tell(AttemptBegan(attempt=9, step=30, draw=240, cause="restart", world=world))
+    assert run.state.named == named
+
+
 def test_another_rank_the_second_time_is_no_reason_to_leave():
     run = Run()
     run.come_apart(30)

@@ -117,14 +117,14 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 return self._begin(state, event)
             case AttemptBegan():
                 is_restart = event.cause != "rollback"
+                world = event.world if is_restart else state.world
                 kept = begin_life(state.durability, event.step, is_restart=is_restart)
                 return amend(
-                    state,
-                    attempt=event.attempt,
-                    durability=kept,
-                    world=event.world if is_restart else state.world,
+                    state, attempt=event.attempt, durability=kept,
+                    world=world,  # with another one, a rank's number is another machine's
+                    named=state.named if world == state.world else (),
                     repeat_rtol=self._repeat_rtol(state, event),
-                ), ()
+                ), ()  # fmt: skip
             case CheckpointSaved() | CheckpointFailed():
                 kept, told = account(state.durability, event)
                 return amend(state, durability=kept), told

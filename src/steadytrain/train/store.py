@@ -21,7 +21,7 @@ import xxhash
 from fsspec.callbacks import Callback
 from fsspec.implementations.local import LocalFileSystem
 
-from steadytrain import journal
+from steadytrain import durable, journal
 from steadytrain.errors import SettingError
 from steadytrain.train.manifest import MANIFEST
 from steadytrain.train.retention import CheckpointRef, refs_of
@@ -108,9 +108,12 @@ class Store:
         return size
 
     def put_bytes(self, body: bytes, name: str) -> None:
-        """Write an object."""
+        """Write an object, whole or not at all."""
         self._make_folder(name)
-        self._system.pipe_file(self._at(name), body)
+        if isinstance(self._system, LocalFileSystem):  # where half a file can stay behind
+            durable.write(Path(self._at(name)), body)
+        else:
+            self._system.pipe_file(self._at(name), body)
         self._insist_on_size(name, len(body))
 
     def get(self, name: str, path: Path) -> None:
@@ -168,7 +171,8 @@ class Store:
     def _list(self, name: str) -> Iterator[str]:
         self._system.invalidate_cache()
         if self._system.exists(self._at(name)):
-            yield from self._system.find(self._at(name))
+            found = self._system.find(self._at(name))
+            yield from (path for path in found if not path.rpartition("/")[2].startswith("."))
 
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
