@@ -50,8 +50,6 @@ from steadytrain.events import (
     Trend,
 )
 
-LANGS = ("en", "zh")
-
 TABLES = (COMMANDS, DIAGNOSES, REMEDIES, PANELS, DEATHS, STATES, TEXTS, PERSONS)
 
 SENTENCES: dict[type[msgspec.Struct], tuple[str, ...]] = {

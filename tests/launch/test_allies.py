@@ -21,7 +21,7 @@ from steadytrain.events import (
     WorkersFinished,
     WorkersStarted,
 )
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from tests import rig
 from tests.launch.networks import Network, why_not
 from tests.launch.rooms import CONF, HARMS, Host, free_port

@@ -21,7 +21,7 @@ from steadytrain.events import (
     StepRecord,
 )
 from steadytrain.lab.grading import SEEN_WITHIN
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 
 LAST_STEPS = 10
 """Whose mean loss stands for how a run ended."""
