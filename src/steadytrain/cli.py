@@ -6,6 +6,7 @@ quick and work where torch is not installed.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,7 @@ def _add_run(commands: Commands) -> None:
         "run", help="start a training script, restart it when it dies or hangs"
     )
     command.add_arguments(run)
+    options.add_lang(run, says="of the supervisor's lines")
     options.add_beside(run)
     run.set_defaults(action=_run)
 
@@ -188,6 +190,7 @@ def _run(options: argparse.Namespace) -> int:
     from steadytrain.launch.supervisor import Supervisor
     from steadytrain.tell import companion
 
+    os.environ["STEADYTRAIN_LANG"] = options.lang
     supervisor = Supervisor(**command.arguments(options))
     with companion.beside(options):
         return supervisor.run()
@@ -197,7 +200,7 @@ def _chaos(options: argparse.Namespace) -> int:
     from steadytrain.chaos import command
 
     if options.list:
-        print(command.describe())
+        print(command.describe(options.lang))
         return 0
     settings = command.settings(options)
     _need("torch", "psutil", "rich", extra="lab")
@@ -233,6 +236,7 @@ def _analyze(options: argparse.Namespace) -> int:
     from steadytrain.board.zoom import write_zoom
     from steadytrain.errors import LogError
     from steadytrain.readers.discovery import discover
+    from steadytrain.sayings import say
 
     given = _pairs(options.tag)
     found = discover(options.paths)
@@ -250,11 +254,11 @@ def _analyze(options: argparse.Namespace) -> int:
         raise strangers[0][1]
     refused += [f"{name}: it holds no training loss" for name, _ in strangers]
     for line in refused:
-        print(f"steadytrain: left out: {line}", file=sys.stderr)
+        print(f"steadytrain: {say(f'left out: {line}', options.lang)}", file=sys.stderr)
     if not analyses:
         return 2
     for one in analyses:
-        print(json.dumps(one.plain()) if options.json else summarize(one))
+        print(json.dumps(one.plain()) if options.json else summarize(one, options.lang))
     if options.html is not None:
         write_zoom(analyses, options.html)
         print(f"curves: {options.html}", file=sys.stderr)
