@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from steadytrain import progress
+from steadytrain.board.copies import replicas
 from steadytrain.board.passages import inside
 from steadytrain.board.stories import line
 from steadytrain.board.watched import Watched
@@ -19,7 +20,10 @@ from steadytrain.events import (
     CheckpointSaved,
     GiveUp,
     Heartbeat,
+    HostGone,
+    HostsWaiting,
     JudgingEnded,
+    MirrorFailed,
     ProcessExited,
     Restart,
     WorkersFinished,
@@ -41,12 +45,13 @@ def machines(one: Watched, lang: str) -> dict[str, Any]:
             if isinstance(
                 noted.event,
                 ProcessExited | Restart | GiveUp | WorkersStarted | WorkersFinished | JudgingEnded
-                | CheckpointRefused | CheckpointFailed,
+                | CheckpointRefused | CheckpointFailed | MirrorFailed | HostGone | HostsWaiting,
             )
             or (isinstance(noted.event, AttemptBegan) and noted.event.cause != "start")
             if (told := line(number, noted, lang)) is not None
         ]),
         "checkpoints": _checkpoints(one),
+        "replicas": replicas(one, lang),
         "stacks": stacks(one.home),
         "speed": _speed(one),
         "unlike_ranks": sorted(
@@ -88,9 +93,12 @@ def _ranks(one: Watched) -> list[dict[str, Any]]:
     """Each rank as its progress board and the supervisor last said; boards of this host alone."""
     world = one.began.world if one.began is not None else 1
     exits: dict[int, list[float]] = {}
-    for noted, gone in one.of(ProcessExited):
-        exits.setdefault(gone.rank, []).append(noted.at)
-    started = max((noted.at for noted, _ in one.of(WorkersStarted)), default=0.0)
+    for noted, exited in one.of(ProcessExited):
+        exits.setdefault(exited.rank, []).append(noted.at)
+    started, hosts = max(
+        ((noted.at, event.hosts) for noted, event in one.of(WorkersStarted)), default=(0.0, ())
+    )
+    gone = {event.host for noted, event in one.of(HostGone) if noted.at > started}
     boards = {
         int(path.stem.removeprefix("rank")): path
         for path in (one.home / progress.FOLDER).glob("rank*.board")
@@ -106,6 +114,7 @@ def _ranks(one: Watched) -> list[dict[str, Any]]:
         found.append(
             {
                 "rank": rank,
+                "host": hosts[rank] if rank < len(hosts) else None,
                 "step": beat.step if beat is not None else None,
                 "phase": beat.phase if beat is not None else None,
                 "generation": beat.generation if beat is not None else None,
@@ -114,7 +123,8 @@ def _ranks(one: Watched) -> list[dict[str, Any]]:
                 "heard_at": heard.at if heard is not None else None,
                 "heard_silent": event.silent_seconds if isinstance(event, Heartbeat) else None,
                 "exits": len(left),
-                "died": bool(left) and left[-1] > started,
+                "died": (bool(left) and left[-1] > started)
+                or (rank < len(hosts) and hosts[rank] in gone),
             }
         )
     return found
@@ -135,14 +145,21 @@ def _seconds_since(beat: progress.Beat | None, path: Path | None) -> float | Non
 
 def _generations(one: Watched, lang: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    kinds = (WorkersStarted, WorkersFinished, ProcessExited)
+    kinds = (WorkersStarted, WorkersFinished, ProcessExited, HostGone)
     for noted in sorted((noted for noted, _ in one.of(*kinds)), key=lambda noted: noted.at):
         match noted.event:
             case WorkersStarted():
                 found.append(
                     {"number": noted.event.generation, "at": noted.at, "until": None, "causes": [],
-                     "ranks": len(noted.event.pids), "step": noted.event.step, "is_finished": False}
+                     "ranks": len(noted.event.pids), "step": noted.event.step, "is_finished": False,
+                     "hosts": list(dict.fromkeys(noted.event.hosts))}
                 )  # fmt: skip
+            case HostGone() if found:
+                found[-1]["causes"].append(
+                    {"host": noted.event.host, "ranks": list(noted.event.ranks),
+                     "how": noted.event.why, "step": noted.event.step}
+                )  # fmt: skip
+                found[-1]["until"] = noted.at
             case WorkersFinished() if found:
                 found[-1]["until"], found[-1]["is_finished"] = noted.at, True
             case ProcessExited() if found:
