@@ -63,7 +63,8 @@ def test_ranks_of_a_host_that_is_gone_are_dead_until_the_next_start(tmp_path):
     assert [one["died"] for one in found["ranks"]] == [False, False, True, True]
     assert [one["host"] for one in found["ranks"]] == list(hosts)
     assert found["generations"][0]["hosts"] == ["a", "b"]
-    assert found["generations"][0]["causes"][0]["host"] == "b"
+    cause = found["generations"][0]["causes"][0]
+    assert (cause["host"], cause["ranks"]) == ("b", "2-3")
     again = ev.WorkersStarted(generation=1, pids=(5, 6, 7, 8), hosts=("a", "a", "c", "c"))
     found = machines(_watched(tmp_path / "y", of_supervisor=(started, gone, again)), "en")
     assert not any(one["died"] for one in found["ranks"])

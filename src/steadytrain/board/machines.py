@@ -1,6 +1,7 @@
 """Ranks and processes of a run: where each is, what died, what hung and where it stood."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def _generations(one: Watched, lang: str) -> list[dict[str, Any]]:
                 )  # fmt: skip
             case HostGone() if found:
                 found[-1]["causes"].append(
-                    {"host": noted.event.host, "ranks": list(noted.event.ranks),
+                    {"host": noted.event.host, "ranks": _spans(noted.event.ranks),
                      "how": noted.event.why, "step": noted.event.step}
                 )  # fmt: skip
                 found[-1]["until"] = noted.at
@@ -170,6 +171,17 @@ def _generations(one: Watched, lang: str) -> list[dict[str, Any]]:
                 )
                 found[-1]["until"] = noted.at
     return found
+
+
+def _spans(ranks: Sequence[int]) -> str:
+    """Numbers in rising order, those in a row as their ends."""
+    rows: list[list[int]] = []
+    for rank in sorted(ranks):
+        if rows and rank == rows[-1][-1] + 1:
+            rows[-1][1:] = [rank]
+        else:
+            rows.append([rank])
+    return ", ".join("-".join(map(str, row)) for row in rows)
 
 
 def _checkpoints(one: Watched) -> dict[str, Any]:

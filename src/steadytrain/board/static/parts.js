@@ -55,7 +55,7 @@ export function Checkpoint({ one, now }) {
     <span class="soft"> ${found.at == null ? "" : ago(found.at, now)}</span>
     ${found.verified_at != null ? html`<span class="good tick" role="img" aria-label=${verified}> \u2713</span>` : null}
     ${found.failed > 0 && html`<span class="bad"> ${t("failed_n", { n: found.failed })}</span>`}
-    ${one.mirror?.failed > 0 && html`<span class="bad" title=${one.mirror.why[lang.get()]}> ${t("mirror_fails", { n: one.mirror.failed })}</span>`}</span>`;
+    ${one.mirror?.failed > 0 && html`<span class="bad mirror" title=${one.mirror.why[lang.get()]}> ${t("mirror_fails", { n: one.mirror.failed })}</span>`}</span>`;
 }
 
 export function Facts({ one, now }) {
