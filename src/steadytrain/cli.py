@@ -109,9 +109,8 @@ def _add_chaos(commands: Commands) -> None:
 def _add_run(commands: Commands) -> None:
     from steadytrain.launch import command
 
-    run = commands.add_parser(
-        "run", help="start a training script, restart it when it dies or hangs"
-    )
+    says = "start a training script, restart it when it dies or hangs"
+    run = commands.add_parser("run", help=says)
     command.add_arguments(run)
     options.add_lang(run, says="of the supervisor's lines")
     options.add_beside(run)

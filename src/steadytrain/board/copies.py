@@ -3,22 +3,22 @@
 from typing import Any
 
 from steadytrain.board.watched import Watched
-from steadytrain.events import CheckpointMirrored, MirrorFailed, ReplicasCompared
+from steadytrain.events import ReplicasCompared
+from steadytrain.options import LANGS
 from steadytrain.sayings import say
 
 
 def mirror(one: Watched) -> dict[str, Any] | None:
     """The newest checkpoint in the mirror, failures since and why; None where nothing is told."""
-    found: dict[str, Any] = {"step": None, "at": None, "failed": 0, "why": None}
-    heard = list(one.of(CheckpointMirrored, MirrorFailed))
-    for noted, event in heard:
-        match event:
-            case CheckpointMirrored():
-                found = {"step": event.step, "at": noted.at, "failed": 0, "why": None}
-            case MirrorFailed():
-                found["failed"] += 1
-                found["why"] = {lang: say(event.reason, lang) for lang in ("en", "zh")}
-    return found if heard else None
+    sent, failed = one.vitals.mirrored, one.vitals.mirror_failed
+    if sent is None and failed is None:
+        return None
+    return {
+        "step": sent.step if sent is not None else None,
+        "at": one.vitals.mirrored_at,
+        "failed": one.vitals.mirror_failed_in_a_row,
+        "why": {lang: say(failed.reason, lang) for lang in LANGS} if failed is not None else None,
+    }
 
 
 def replicas(one: Watched, lang: str) -> dict[str, Any] | None:
