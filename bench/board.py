@@ -36,6 +36,7 @@ def main() -> None:
     print(machine.line(), file=sys.stderr)
     found: dict[str, object] = {"load": round(os.getloadavg()[0], 1)}
     try:
+        warm_up(home / "warm")
         for name in options.only.split(","):
             found |= PARTS[name](home / name, options)
             print(f"{name}: {json.dumps(found, default=str)}", file=sys.stderr)
@@ -47,6 +48,13 @@ def main() -> None:
         print(f"{name:44} {value}")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1, default=str))
+
+
+def warm_up(home: Path) -> None:
+    """A first start writes the bytecode that an installed package has."""
+    home.mkdir()
+    with Board(home) as board:
+        board.until("/api/runs", bool)
 
 
 def million(home: Path, options: argparse.Namespace) -> dict[str, object]:
@@ -184,6 +192,7 @@ class Board:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "steadytrain", "board", str(self.root), "--port", str(self.port),
              "--token-file", str(secret)], stdout=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""},
         )  # fmt: skip
         return self
 

@@ -26,7 +26,7 @@ from steadytrain import journal
 from steadytrain.causes import NOT_KNOWN
 from steadytrain.events import Alarm, Event, Judgment, PanelRecord, RunEnded, Trend
 from steadytrain.lab.train import train
-from steadytrain.replay import recall, recipe_of
+from steadytrain.replaying import recall, recipe_of
 from stories import BASES, CONTROLS, DOMAINS, EVENT, STORIES, Name, Run, Story
 
 

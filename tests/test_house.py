@@ -38,7 +38,7 @@ GROUND = {
     "progress",
     "ranges",
     "recipes",
-    "replay",
+    "replaying",
     "sayings",
     "signals",
     "slots",
@@ -175,7 +175,7 @@ class TestEveryModule:
                 "tell",
                 "lab",
                 "journal",
-                "replay",
+                "replaying",
                 "cli",
                 "text",
                 "chinese",  # what is concluded is written in one language, whoever reads it

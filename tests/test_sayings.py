@@ -15,6 +15,7 @@ from steadytrain import causes, cli, codec, deaths, events, plans, sayings
 from steadytrain.board import cases, looks, stories
 from steadytrain.board.report import write_report
 from steadytrain.board.watched import Watched
+from steadytrain.chaos import kinds
 from steadytrain.chinese.words import WORDS
 from steadytrain.errors import SettingError
 from steadytrain.events import Cause, Diagnosis, ExaminedSequence, PanelDrawn, Remedy
@@ -34,16 +35,18 @@ OTHERS = {
     "train/looks": "", "train/manifest": "CheckpointError", "train/mapped": "CheckpointError",
     "train/restores": "", "train/snapshots": "CheckpointError", "train/survivors": "",
     "train/writer": "CheckpointError",
+    "analysis": "", "board/summary": "", "chaos/verdict": "",
     "text/belonging": "", "text/encoded": "", "text/garbled": "", "text/lint": "", "text/misread": "",
     "text/repetition": "",
 }  # fmt: skip
-"""Files beside the judge's whose sentences come into a journal, and errors that do."""
+"""Files beside the judge's whose sentences come into a journal or onto a console, and errors that
+do."""
 
 INTERNAL = {
     "lr up", "lr down", "share up", "share down", "outlier batch", "slow divergence",
     "level shift", "new level", "rolled back", "no durable checkpoint", "not reproducible",
     "restored state differs", "loss not comparable", "device memory", "host memory",
-    "shared memory", "another model", "another home", "new home", "the run began with",
+    "shared memory", "given up", "another model", "another home", "new home", "the run began with",
 }  # fmt: skip
 """Names that code compares with, and that nobody reads."""
 
@@ -54,9 +57,17 @@ NOT_TOLD = re.compile(
 """Of other rooms: what a command or a console says, and never a journal."""
 
 
+CONSOLE = [
+    *sorted((PACKAGE / "launch").glob("*.py")),
+    PACKAGE / "chaos/campaign.py",
+    PACKAGE / "chaos/command.py",
+]
+
+
 VALUES = {
     *deaths.SORTS.values(), *schedule._WORDS.values(), *causes.ALL, *causes.PATTERNS,
     *(phrase.says for phrase in plans.PHRASES),
+    *(one.does for one in kinds.KINDS.values()), *kinds.ENDS.values(),
 }  # fmt: skip
 
 
@@ -118,6 +129,20 @@ def test_every_sentence_of_the_judge_has_a_chinese_shape(path):
 def test_so_has_what_others_write_into_a_journal(name):
     texts = _texts(PACKAGE / f"{name}.py", OTHERS[name].split())
     assert not [text for text in texts if text not in KNOWN and not NOT_TOLD.search(text)]
+
+
+@pytest.mark.parametrize("path", CONSOLE, ids=lambda path: path.stem)
+def test_so_has_every_line_that_a_command_says(path):
+    """Whatever is given to `say` or `tell` as it stands."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    said = [
+        _literal(call.args[0])
+        for call in calls
+        if getattr(call.func, "id", "") in ("say", "tell")
+        and call.args
+        and isinstance(call.args[0], ast.JoinedStr | ast.Constant)
+    ]
+    assert not [text for text in said if text not in KNOWN]
 
 
 @pytest.mark.parametrize("name", sorted(VALUES))

@@ -3,8 +3,12 @@
     from steadytrain import recipes
     from steadytrain.train import Session
 
-This face needs numpy and msgspec, not torch; `steadytrain.train` is the training side.
+This face needs numpy and msgspec, not torch; `steadytrain.train` is the training side. What it
+shows is loaded when it is first asked for: a command that only reads needs no judge.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from steadytrain.errors import (
     CheckpointError,
@@ -13,9 +17,11 @@ from steadytrain.errors import (
     SettingError,
     SteadytrainError,
 )
-from steadytrain.judge.judge import Judge
-from steadytrain.replay import replay
-from steadytrain.watch import Finding, Watch
+
+if TYPE_CHECKING:
+    from steadytrain.judge.judge import Judge
+    from steadytrain.replaying import replay
+    from steadytrain.watch import Finding, Watch
 
 __version__ = "0.1.0"
 
@@ -31,3 +37,21 @@ __all__ = [
     "__version__",
     "replay",
 ]
+
+_FROM = {
+    "Finding": "steadytrain.watch",
+    "Judge": "steadytrain.judge.judge",
+    "Watch": "steadytrain.watch",
+    "replay": "steadytrain.replaying",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FROM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_FROM[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FROM})

@@ -304,10 +304,14 @@ def _instability(lead: Finding, group: list[Finding]) -> Hint | None:
 
 
 def _next_look(cause: str, lead: Finding, domains: tuple[str, ...]) -> str:
-    where = f" of {', '.join(domains)}" if domains else ""
     match cause:
+        case causes.BAD_TEXT | causes.HARD_BATCH if domains:
+            return (
+                f"the sequences of {', '.join(domains)} in the batches of steps {lead.onset} to "
+                f"{lead.last}"
+            )
         case causes.BAD_TEXT | causes.HARD_BATCH:
-            return f"the sequences{where} in the batches of steps {lead.onset} to {lead.last}"
+            return f"the sequences in the batches of steps {lead.onset} to {lead.last}"
         case causes.LEARNING_RATE:
             return "what changed the learning rate: a schedule, a resume, a hand"
         case causes.OVERFLOW:

@@ -6,34 +6,39 @@ quick and work where torch is not installed.
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from steadytrain import __version__, options
 from steadytrain.errors import SettingError, SteadytrainError
+from steadytrain.options import Commands
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors on purpose are one line, without a trace."""
-    parser = _parser()
     given = sys.argv[1:] if arguments is None else arguments
     # What follows `--` is another program's command line.
     own, mark, command = _split(given)
-    options = parser.parse_args(own)
-    options.command_line = command if mark else []
+    lang = "en"
     try:
+        options = _parser(given[0] if given else None).parse_args(own)
+        options.command_line = command if mark else []
+        lang = getattr(options, "lang", lang)
         status: int = options.action(options)
     except SteadytrainError as error:
-        print(f"steadytrain: {error}", file=sys.stderr)
+        from steadytrain.sayings import say
+
+        print(f"steadytrain: {say(str(error), lang)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    from steadytrain.chaos import command as chaos_command
-
+def _parser(named: str | None = None) -> argparse.ArgumentParser:
+    """The words of every command; of one alone if it is named: it waits for no other's modules."""
     parser = argparse.ArgumentParser(
         prog="steadytrain",
         description="Watches a language model's pre-training, understands what goes wrong, "
@@ -41,23 +46,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"steadytrain {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_demo(commands)
-    _add_run(commands)
-    chaos_command.add_to(commands, _chaos)
-    _add_remedy(commands)
-    options.add_lookers_on(commands, tell=_tell, status=_status, watch=_watch)
-    options.add_analyze(commands, _analyze)
-    _add_panel(commands)
-    _add_replay(commands)
-    options.add_report(commands, _report)
-    _add_board(commands)
-    options.add_lint(commands, _lint)
-    options.add_show(commands, _show)
-    _add_doctor(commands)
+    adders: dict[str, Callable[[Commands], None]] = {
+        "demo": _add_demo,
+        "run": _add_run,
+        "chaos": _add_chaos,
+        "remedy": _add_remedy,
+        "tell": lambda some: options.add_tell(some, _tell),
+        "status": lambda some: options.add_status(some, _status),
+        "watch": lambda some: options.add_watch(some, _watch),
+        "analyze": lambda some: options.add_analyze(some, _analyze),
+        "panel": _add_panel,
+        "replay": _add_replay,
+        "report": lambda some: options.add_report(some, _report),
+        "board": _add_board,
+        "lint": lambda some: options.add_lint(some, _lint),
+        "show": lambda some: options.add_show(some, _show),
+        "doctor": _add_doctor,
+    }
+    for name, add in adders.items():
+        if named not in adders or name == named:
+            add(commands)
     return parser
 
 
-def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_demo(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo", help="train a small model on real text, break it in nine ways, watch it heal"
     )
@@ -83,23 +95,29 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "replaces or adds one; / makes a hierarchy",
     )
     demo.add_argument("--home", type=Path, help="folder for the runs (runs/demo-DATE)")
-    demo.add_argument("--lang", choices=["en", "zh"], default="en", help="of messages and report")
+    options.add_lang(demo, says="of messages and report")
     demo.add_argument("--json", action="store_true", help="print one JSON object at the end")
     demo.set_defaults(action=_demo)
 
 
-def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_chaos(commands: Commands) -> None:
+    from steadytrain.chaos import command
+
+    command.add_to(commands, _chaos)
+
+
+def _add_run(commands: Commands) -> None:
     from steadytrain.launch import command
 
-    run = commands.add_parser(
-        "run", help="start a training script, restart it when it dies or hangs"
-    )
+    says = "start a training script, restart it when it dies or hangs"
+    run = commands.add_parser("run", help=says)
     command.add_arguments(run)
+    options.add_lang(run, says="of the supervisor's lines")
     options.add_beside(run)
     run.set_defaults(action=_run)
 
 
-def _add_remedy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_remedy(commands: Commands) -> None:
     from steadytrain import persons
 
     remedy = commands.add_parser(
@@ -109,7 +127,7 @@ def _add_remedy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     remedy.set_defaults(action=persons.run)
 
 
-def _add_panel(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_panel(commands: Commands) -> None:
     from steadytrain import looking
 
     panel = commands.add_parser(
@@ -119,14 +137,14 @@ def _add_panel(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     panel.set_defaults(action=_panel)
 
 
-def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_replay(commands: Commands) -> None:
     replay = commands.add_parser("replay", help="reach every judgment of a run again and compare")
     replay.add_argument("home", type=Path)
     replay.add_argument("--json", action="store_true")
     replay.set_defaults(action=_replay)
 
 
-def _add_board(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_board(commands: Commands) -> None:
     from steadytrain.board import options as board_options
 
     board = commands.add_parser(
@@ -136,9 +154,10 @@ def _add_board(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     board.set_defaults(action=_board)
 
 
-def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_doctor(commands: Commands) -> None:
     doctor = commands.add_parser("doctor", help="say what is installed and what each part needs")
     doctor.add_argument("home", nargs="?", type=Path, help="try whether a run can live there")
+    options.add_lang(doctor)
     doctor.set_defaults(action=_doctor)
 
 
@@ -170,6 +189,7 @@ def _run(options: argparse.Namespace) -> int:
     from steadytrain.launch.supervisor import Supervisor
     from steadytrain.tell import companion
 
+    os.environ["STEADYTRAIN_LANG"] = options.lang
     supervisor = Supervisor(**command.arguments(options))
     with companion.beside(options):
         return supervisor.run()
@@ -179,7 +199,7 @@ def _chaos(options: argparse.Namespace) -> int:
     from steadytrain.chaos import command
 
     if options.list:
-        print(command.describe())
+        print(command.describe(options.lang))
         return 0
     settings = command.settings(options)
     _need("torch", "psutil", "rich", extra="lab")
@@ -215,6 +235,7 @@ def _analyze(options: argparse.Namespace) -> int:
     from steadytrain.board.zoom import write_zoom
     from steadytrain.errors import LogError
     from steadytrain.readers.discovery import discover
+    from steadytrain.sayings import say
 
     given = _pairs(options.tag)
     found = discover(options.paths)
@@ -232,11 +253,11 @@ def _analyze(options: argparse.Namespace) -> int:
         raise strangers[0][1]
     refused += [f"{name}: it holds no training loss" for name, _ in strangers]
     for line in refused:
-        print(f"steadytrain: left out: {line}", file=sys.stderr)
+        print(f"steadytrain: {say(f'left out: {line}', options.lang)}", file=sys.stderr)
     if not analyses:
         return 2
     for one in analyses:
-        print(json.dumps(one.plain()) if options.json else summarize(one))
+        print(json.dumps(one.plain()) if options.json else summarize(one, options.lang))
     if options.html is not None:
         write_zoom(analyses, options.html)
         print(f"curves: {options.html}", file=sys.stderr)
@@ -273,7 +294,7 @@ def _panel(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from steadytrain.replay import replay
+    from steadytrain.replaying import replay
 
     results = replay(options.home)
     differs = False
@@ -352,29 +373,9 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from importlib import metadata, util
+    from steadytrain import doctor
 
-    from steadytrain import disks
-
-    needs = {
-        "watch, replay, report, lint": ("numpy", "msgspec"),
-        "train, run": ("torch", "xxhash", "psutil"),
-        "demo": ("torch", "xxhash", "psutil", "rich"),
-        "lint: parquet, zst, token ids": ("pyarrow", "zstandard", "tokenizers"),
-        "board": ("starlette", "uvicorn"),
-        "hub data sets": ("datasets",),
-        "mirror": ("fsspec",),
-        "panel: Hugging Face models": ("torch", "transformers"),
-        "watch (live)": ("rich",),
-        "tell --to apprise": ("apprise",),
-    }
-    print(f"steadytrain {__version__}, Python {sys.version.split()[0]}")
-    for what, modules in needs.items():
-        missing = [one for one in modules if util.find_spec(one) is None]
-        have = [f"{one} {metadata.version(one)}" for one in modules if one not in missing]
-        state = "ready" if not missing else f"needs pip install {' '.join(missing)}"
-        print(f"{what:30} {state:32} {', '.join(have)}")
-    return disks.run(options.home) if options.home is not None else 0
+    return doctor.run(options.home, options.lang)
 
 
 def _need(*modules: str, extra: str) -> None:

@@ -7,6 +7,7 @@ lives only the wall clock of the lines knows. If that jumps back, nothing passed
 the account says "idle".
 """
 
+import operator
 import statistics
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -194,7 +195,7 @@ class Timesheet:
             self._has_moved = self._books.is_first = True
             self._gaps.append((self._gap_from, steps[0].at - micros[0] / MICRO))
         tokens = [sum(one.tokens) for one in steps]
-        landed = bytes(one.committed for one in steps)
+        landed = bytes([one.committed for one in steps])
         self.num_updates += len(steps)
         self.num_skipped += len(steps) - sum(landed)
         self.tokens += sum(tokens)
@@ -208,8 +209,9 @@ class Timesheet:
 
     def _passed(self, steps: Sequence[Step]) -> list[int]:
         """Microseconds of each update; by the wall clock where it does not say."""
-        if all(one.seconds is not None for one in steps):
-            return [whole(one.seconds or 0.0) for one in steps]
+        told = [one.seconds for one in steps if one.seconds is not None]
+        if len(told) == len(steps):
+            return list(map(whole, told))
         before = [self._moved_at if self._has_moved else None, *(one.at for one in steps)]
         return [
             whole(one.seconds if one.seconds is not None else one.at - (then or one.at))
@@ -278,10 +280,8 @@ class Timesheet:
 def _rising(steps: Sequence[Step], first: int) -> int:
     """Where the run of ever higher steps that begins here ends."""
     numbers = [one.step for one in steps[first:]]
-    for at, (one, other) in enumerate(zip(numbers, numbers[1:], strict=False), start=first + 1):
-        if other <= one:
-            return at
-    return len(steps)
+    rises = list(map(operator.lt, numbers, numbers[1:]))
+    return len(steps) if all(rises) else first + rises.index(False) + 1
 
 
 def _mean(values: Sequence[float]) -> float | None:

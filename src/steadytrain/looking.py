@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from steadytrain.errors import SettingError
 from steadytrain.events import PanelDrawn, PanelRecord
+from steadytrain.options import add_lang
 from steadytrain.panel_tables import plain, shown
 from steadytrain.panel_words import same_words
 from steadytrain.perplexity import Looks, View, find, read, view, view_of
@@ -68,7 +69,7 @@ def add_arguments(panel: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     panel.add_argument("--column", default="text", metavar="NAME", help="field of the text (text)")
     panel.add_argument("--json", action="store_true", help="print one JSON object")
-    panel.add_argument("--lang", choices=["en", "zh"], default="en")
+    add_lang(panel)
 
 
 def asked(options: argparse.Namespace) -> Literal["run", "checkpoint", "model"]:

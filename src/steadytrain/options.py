@@ -1,13 +1,19 @@
 """Options of the commands that only read: runs, logs, corpora; `cli.py` says what each does."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
+from steadytrain.errors import SettingError
+
+LANGS = ("en", "zh")
 LEVELS = ("info", "warning", "critical")
 CHANNELS = "feishu, lark, dingtalk, wecom, slack, webhook, mail, apprise"
 
 Action = Callable[[argparse.Namespace], int]
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 _EXAMPLES = """\
 Addresses and keys come from the environment or a file, never from the command line:
@@ -22,24 +28,23 @@ docs/alerts.md lists what each channel needs.
 """
 
 
-def add_lookers_on(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *, tell: Action,
-    status: Action, watch: Action,
-) -> None:  # fmt: skip
-    """The commands that only read a run, and what carries them out."""
-    for name, says, add, action in (
-        ("tell", "tell people what a run's journal says, where they are", add_tell, tell),
-        ("status", "say in some lines how a run is", add_status, status),
-        ("watch", "see a run live in a terminal", add_watch, watch),
-    ):
-        command = commands.add_parser(name, help=says)
-        add(command)
-        command.set_defaults(action=action)
-
-
-def add_report(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", action: Action
+def add_lang(
+    command: argparse.ArgumentParser, name: str = "--lang", *, says: str = "of what is shown"
 ) -> None:
+    """`--lang`; where it is left out, STEADYTRAIN_LANG says which language, else it is English.
+
+    Raises:
+        SettingError: STEADYTRAIN_LANG is neither en nor zh.
+    """
+    usual = os.environ.get("STEADYTRAIN_LANG") or "en"
+    if usual not in LANGS:
+        raise SettingError(
+            f"STEADYTRAIN_LANG={usual} is no language that is spoken here. Write en or zh."
+        )
+    command.add_argument(name, choices=LANGS, default=usual, help=f"{says} ({usual})")
+
+
+def add_report(commands: Commands, action: Action) -> None:
     """`steadytrain report`."""
     report = commands.add_parser(
         "report", help="write a run's report, or that of two runs, as HTML or Markdown"
@@ -54,12 +59,14 @@ def add_report(
     report.add_argument(
         "--out", type=Path, metavar="FILE", help="where to (RUN/report.html or .md); - prints it"
     )
-    report.add_argument("--lang", choices=["en", "zh"], default="en")
+    add_lang(report)
     report.set_defaults(action=action)
 
 
-def add_tell(tell: argparse.ArgumentParser) -> None:
-    """The arguments of `steadytrain tell`."""
+def add_tell(commands: Commands, action: Action) -> None:
+    """`steadytrain tell`."""
+    tell = commands.add_parser("tell", help="tell people what a run's journal says, where they are")
+    tell.set_defaults(action=action)
     tell.formatter_class = argparse.RawDescriptionHelpFormatter
     tell.epilog = _EXAMPLES
     tell.add_argument("home", type=Path, nargs="?", metavar="RUN", help="folder of the run")
@@ -83,7 +90,7 @@ def add_tell(tell: argparse.ArgumentParser) -> None:
     for name, (default, says) in minutes.items():
         tell.add_argument(name, type=float, default=default, metavar="MINUTES", help=says)
     tell.add_argument("--link", default="", metavar="URL", help="of the board, put into messages")
-    tell.add_argument("--lang", choices=["en", "zh"], default="en")
+    add_lang(tell)
     tell.add_argument("--plain-http", action="store_true", help="allow http:// in your own network")
     tell.add_argument("--stay", action="store_true", help="go on when the run has ended")
     tell.add_argument("--beside", type=int, metavar="PID", help="the supervisor: tell if it dies")
@@ -106,28 +113,30 @@ def add_beside(run: argparse.ArgumentParser) -> None:
         help="tell people, in a process of its own; see: steadytrain tell --help",
     )
     run.add_argument("--tell-secrets", type=Path, metavar="FILE", help="as of tell --secrets")
-    run.add_argument("--tell-lang", choices=["en", "zh"], default="en")
+    add_lang(run, "--tell-lang", says="of what people are told")
 
 
-def add_status(status: argparse.ArgumentParser) -> None:
-    """The arguments of `steadytrain status`."""
+def add_status(commands: Commands, action: Action) -> None:
+    """`steadytrain status`."""
+    status = commands.add_parser("status", help="say in some lines how a run is")
+    status.set_defaults(action=action)
     status.add_argument("home", type=Path, metavar="RUN")
     status.add_argument("--json", action="store_true", help="print one JSON object")
     status.add_argument("--metrics", action="store_true", help="print it for Prometheus")
-    status.add_argument("--lang", choices=["en", "zh"], default="en")
+    add_lang(status)
 
 
-def add_watch(watch: argparse.ArgumentParser) -> None:
-    """The arguments of `steadytrain watch`, which needs a library more."""
+def add_watch(commands: Commands, action: Action) -> None:
+    """`steadytrain watch`, which needs a library more."""
+    watch = commands.add_parser("watch", help="see a run live in a terminal")
+    watch.set_defaults(action=action)
     watch.add_argument("home", type=Path, metavar="RUN")
-    watch.add_argument("--lang", choices=["en", "zh"], default="en")
+    add_lang(watch)
     watch.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="redraw (1)")
     watch.add_argument("--once", action="store_true", help="draw once")
 
 
-def add_analyze(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", action: Action
-) -> None:
+def add_analyze(commands: Commands, action: Action) -> None:
     analyze = commands.add_parser(
         "analyze", help="find what went wrong in the log of any run, whatever tool wrote it"
     )
@@ -149,12 +158,11 @@ def add_analyze(
     )
     analyze.add_argument("--json", action="store_true", help="print one JSON object a run")
     analyze.add_argument("--html", type=Path, metavar="FILE", help="write curves that zoom")
+    add_lang(analyze, says="of the text; JSON and curves are English")
     analyze.set_defaults(action=action)
 
 
-def add_lint(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", action: Action
-) -> None:
+def add_lint(commands: Commands, action: Action) -> None:
     lint = commands.add_parser("lint", help="say what is wrong with the documents of a corpus")
     lint.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, patterns")
     lint.add_argument("--domain", metavar="NAME", help="what the text should be: zh, en, code")
@@ -167,18 +175,16 @@ def add_lint(
     lint.add_argument(
         "--tokenizer", metavar="PATH", help="tokenizer.json, its folder, or 'bytes', for token ids"
     )
-    lint.add_argument("--lang", choices=["en", "zh"], default="en", help="of the report")
+    add_lang(lint, says="of the report")
     lint.set_defaults(action=action)
 
 
-def add_show(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", action: Action
-) -> None:
+def add_show(commands: Commands, action: Action) -> None:
     show = commands.add_parser("show", help="print the sequences of a step, the oddest first")
     show.add_argument("home", type=Path)
     show.add_argument("--step", type=int, required=True)
     show.add_argument("--order", metavar="MODULE:FUNCTION", help="gives the run's data order")
     show.add_argument("--top", type=int, default=12, metavar="N", help="sequences to print (12)")
     show.add_argument("--json", action="store_true", help="all of them, a JSON object each")
-    show.add_argument("--lang", choices=["en", "zh"], default="en")
+    add_lang(show)
     show.set_defaults(action=action)

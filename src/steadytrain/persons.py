@@ -26,6 +26,7 @@ from steadytrain.events import (
     RunEnded,
 )
 from steadytrain.judge.state import LAG
+from steadytrain.options import LANGS, add_lang
 from steadytrain.phrases import cause_words, phrase, plan_words
 from steadytrain.sayings import say
 from steadytrain.standing import Standing, look
@@ -53,7 +54,7 @@ def add_arguments(remedy: argparse.ArgumentParser) -> None:
     remedy.epilog = _EXAMPLES.format(actions=plans.manual())
     remedy.add_argument("home", type=Path, metavar="RUN", help="folder of the run")
     remedy.add_argument("--json", action="store_true", help="print JSON")
-    remedy.add_argument("--lang", choices=["en", "zh"], default="en", help="of what is shown")
+    add_lang(remedy)
     remedy.set_defaults(verb="show")
     verbs = remedy.add_subparsers(metavar="VERB", help="nothing: show proposals and remedies")
     for verb, says in (
@@ -85,9 +86,7 @@ def add_arguments(remedy: argparse.ArgumentParser) -> None:
             "--wait", type=float, metavar="SECONDS", help="until the run has done it; then tell"
         )
         one.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
-        one.add_argument(
-            "--lang", choices=["en", "zh"], default=argparse.SUPPRESS, help=argparse.SUPPRESS
-        )
+        one.add_argument("--lang", choices=LANGS, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:

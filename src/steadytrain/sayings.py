@@ -18,9 +18,12 @@ from typing import TypeVar
 
 import msgspec
 
+from steadytrain.chinese.analyses import ANALYSES
 from steadytrain.chinese.commands import COMMANDS
 from steadytrain.chinese.deaths import DEATHS
 from steadytrain.chinese.diagnoses import DIAGNOSES
+from steadytrain.chinese.faults import FAULTS
+from steadytrain.chinese.hosts import HOSTS
 from steadytrain.chinese.panels import PANELS
 from steadytrain.chinese.persons import PERSONS
 from steadytrain.chinese.remedies import REMEDIES
@@ -50,9 +53,9 @@ from steadytrain.events import (
     Trend,
 )
 
-LANGS = ("en", "zh")
-
-TABLES = (COMMANDS, DIAGNOSES, REMEDIES, PANELS, DEATHS, STATES, TEXTS, PERSONS)
+TABLES = (
+    COMMANDS, DIAGNOSES, REMEDIES, PANELS, DEATHS, STATES, TEXTS, PERSONS, ANALYSES, FAULTS, HOSTS,
+)  # fmt: skip
 
 SENTENCES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Advice: ("text",),

@@ -11,7 +11,7 @@ import pytest
 
 from steadytrain.events import Remedy, RemedyDone
 from steadytrain.journal import Journal
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.train import Session
 from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.snapshots import Snapshots

@@ -12,7 +12,7 @@ from steadytrain import control, journal
 from steadytrain.control import Inbox, Word
 from steadytrain.events import Outcome, PersonSaid, Proposal, Remedy, RemedyDone
 from steadytrain.journal import Journal
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.train import desk
 from tests import rig
 

@@ -24,7 +24,7 @@ from steadytrain.actions import (
     SetZLoss,
 )
 from steadytrain.events import PersonSaid, Remedy, RemedyDone, RestoreVerified
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.train import Session
 from tests import rig
 from tests.faults.test_exactness import KillAtEvent

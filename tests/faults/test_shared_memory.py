@@ -19,7 +19,7 @@ from steadytrain.events import (
     RestoreVerified,
     StepRecord,
 )
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.slots import HEAD, Slot, folder_of
 from steadytrain.train import Session, snapshots
 from steadytrain.train.mapped import Mapped

@@ -9,7 +9,7 @@ import pytest
 from steadytrain import journal
 from steadytrain.events import AttemptBegan, StepRecord
 from steadytrain.launch.supervisor import Supervisor
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.slots import folder_of
 from tests import rig
 

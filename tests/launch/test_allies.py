@@ -24,7 +24,7 @@ from steadytrain.events import (
     WorkersFinished,
     WorkersStarted,
 )
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from tests import rig
 from tests.launch import etcds
 from tests.launch.networks import Network, why_not

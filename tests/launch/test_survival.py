@@ -9,7 +9,7 @@ import pytest
 from steadytrain import journal
 from steadytrain.events import GiveUp, ProcessExited, Restart, WorkersFinished
 from steadytrain.launch.supervisor import Supervisor
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from tests import rig
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from steadytrain.events import (
     StepRecord,
 )
 from steadytrain.lab.model import Config, Transformer
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.train import Feed, Session
 from steadytrain.train.attention import AttentionProbe
 from steadytrain.train.deeds import Deeds

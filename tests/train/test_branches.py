@@ -29,7 +29,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.places import in_place_of
 from steadytrain.judge.state import Case
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.train import WarmupStableDecay, branch_step
 from steadytrain.train.branches import Parent, inherited
 from steadytrain.train.hands import Orders

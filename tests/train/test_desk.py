@@ -12,7 +12,7 @@ from steadytrain import cli, control, journal
 from steadytrain.actions import RollBack, ScaleLearningRate
 from steadytrain.control import Word
 from steadytrain.events import PersonSaid, Proposal, RemedyDone, StepRecord
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.standing import Standing
 from steadytrain.train import desk
 from steadytrain.train.desk import Desk

@@ -15,7 +15,7 @@ from steadytrain.events import (
     RestoreVerified,
     StepRecord,
 )
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.train import Ranks
 from steadytrain.train.gradients import LayerNorms
 from steadytrain.train.state import TrainingState

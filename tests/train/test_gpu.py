@@ -16,7 +16,7 @@ from steadytrain.actions import (
 )
 from steadytrain.events import BatchExamined, Outcome, Remedy, RestoreVerified, StepRecord
 from steadytrain.lab.model import Config, Transformer
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.train import Feed, Session
 from tests import rig
 

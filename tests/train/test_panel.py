@@ -18,7 +18,7 @@ from steadytrain.lab.texts import decode
 from steadytrain.lab.train import Settings, assemble
 from steadytrain.panels import FixedPanel, PanelSegment, PanelSequence
 from steadytrain.panels.overlap import Overlap
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.train import Feed, Panel, Ranks, Session
 from tests import rig
 

@@ -18,7 +18,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.ladder import Ladder
 from steadytrain.judge.rungs import Doses
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from tests import rig
 from tests.ranks import together
 

@@ -7,7 +7,7 @@ import torch
 
 from steadytrain import journal
 from steadytrain.events import Advice, Diagnosis, Outcome, ReplicasCompared, RunBegan
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from tests import rig
 from tests.ranks import need_shards_on_the_cpu, together
 

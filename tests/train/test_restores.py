@@ -15,7 +15,7 @@ from steadytrain.events import (
     RestoreVerified,
     StepRecord,
 )
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.train import Feed, Session
 from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.restores import Restores

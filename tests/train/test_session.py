@@ -24,7 +24,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.judge import Judge
 from steadytrain.lab.model import Config
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from steadytrain.train import Feed, Session
 from tests import rig
 

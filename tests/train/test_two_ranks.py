@@ -8,7 +8,7 @@ import pytest
 from steadytrain import control, journal
 from steadytrain.control import Word
 from steadytrain.events import Diagnosis, Outcome, RemedyDone, StepRecord
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from tests import rig
 from tests.ranks import together
 

@@ -43,12 +43,12 @@ from steadytrain.board.stream import Hub
 from steadytrain.board.watched import Watched
 from steadytrain.errors import JournalError, SettingError
 from steadytrain.events import BatchExamined
+from steadytrain.options import LANGS
 from steadytrain.sayings import say
 from steadytrain.standing import look
 
 MOST_BODY = 64 << 10
 MOST_SERIES = 64
-LANGS = ("en", "zh")
 VERBS: tuple[control.Verb, ...] = get_args(control.Verb)
 _INLINE = re.compile(r"<script[^>]*type=\"importmap\"[^>]*>(.*?)</script>", re.S)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from steadytrain.board.copies import mirror
 from steadytrain.board.watched import Watched
 from steadytrain.events import (
     AttemptBegan,
@@ -71,6 +72,7 @@ def _glance(one: Watched) -> dict[str, Any]:
         "restarts": vitals.num_restarts,
         "rollbacks": sum(event.cause == "rollback" for _, event in one.of(AttemptBegan)),
         "checkpoint": _checkpoint(one),
+        "mirror": mirror(one),
         "spark": _spark(one),
         "spark_flags": [event.onset for event in opened][-40:],
     }

@@ -1,12 +1,14 @@
 """Ranks and processes of a run: where each is, what died, what hung and where it stood."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from steadytrain import progress
+from steadytrain.board.copies import replicas
 from steadytrain.board.passages import inside
 from steadytrain.board.stories import line
 from steadytrain.board.watched import Watched
@@ -19,7 +21,10 @@ from steadytrain.events import (
     CheckpointSaved,
     GiveUp,
     Heartbeat,
+    HostGone,
+    HostsWaiting,
     JudgingEnded,
+    MirrorFailed,
     ProcessExited,
     Restart,
     WorkersFinished,
@@ -41,12 +46,13 @@ def machines(one: Watched, lang: str) -> dict[str, Any]:
             if isinstance(
                 noted.event,
                 ProcessExited | Restart | GiveUp | WorkersStarted | WorkersFinished | JudgingEnded
-                | CheckpointRefused | CheckpointFailed,
+                | CheckpointRefused | CheckpointFailed | MirrorFailed | HostGone | HostsWaiting,
             )
             or (isinstance(noted.event, AttemptBegan) and noted.event.cause != "start")
             if (told := line(number, noted, lang)) is not None
         ]),
         "checkpoints": _checkpoints(one),
+        "replicas": replicas(one, lang),
         "stacks": stacks(one.home),
         "speed": _speed(one),
         "unlike_ranks": sorted(
@@ -88,9 +94,12 @@ def _ranks(one: Watched) -> list[dict[str, Any]]:
     """Each rank as its progress board and the supervisor last said; boards of this host alone."""
     world = one.began.world if one.began is not None else 1
     exits: dict[int, list[float]] = {}
-    for noted, gone in one.of(ProcessExited):
-        exits.setdefault(gone.rank, []).append(noted.at)
-    started = max((noted.at for noted, _ in one.of(WorkersStarted)), default=0.0)
+    for noted, exited in one.of(ProcessExited):
+        exits.setdefault(exited.rank, []).append(noted.at)
+    started, hosts = max(
+        ((noted.at, event.hosts) for noted, event in one.of(WorkersStarted)), default=(0.0, ())
+    )
+    gone = {event.host for noted, event in one.of(HostGone) if noted.at > started}
     boards = {
         int(path.stem.removeprefix("rank")): path
         for path in (one.home / progress.FOLDER).glob("rank*.board")
@@ -106,6 +115,7 @@ def _ranks(one: Watched) -> list[dict[str, Any]]:
         found.append(
             {
                 "rank": rank,
+                "host": hosts[rank] if rank < len(hosts) else None,
                 "step": beat.step if beat is not None else None,
                 "phase": beat.phase if beat is not None else None,
                 "generation": beat.generation if beat is not None else None,
@@ -114,7 +124,8 @@ def _ranks(one: Watched) -> list[dict[str, Any]]:
                 "heard_at": heard.at if heard is not None else None,
                 "heard_silent": event.silent_seconds if isinstance(event, Heartbeat) else None,
                 "exits": len(left),
-                "died": bool(left) and left[-1] > started,
+                "died": (bool(left) and left[-1] > started)
+                or (rank < len(hosts) and hosts[rank] in gone),
             }
         )
     return found
@@ -135,14 +146,21 @@ def _seconds_since(beat: progress.Beat | None, path: Path | None) -> float | Non
 
 def _generations(one: Watched, lang: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    kinds = (WorkersStarted, WorkersFinished, ProcessExited)
+    kinds = (WorkersStarted, WorkersFinished, ProcessExited, HostGone)
     for noted in sorted((noted for noted, _ in one.of(*kinds)), key=lambda noted: noted.at):
         match noted.event:
             case WorkersStarted():
                 found.append(
                     {"number": noted.event.generation, "at": noted.at, "until": None, "causes": [],
-                     "ranks": len(noted.event.pids), "step": noted.event.step, "is_finished": False}
+                     "ranks": len(noted.event.pids), "step": noted.event.step, "is_finished": False,
+                     "hosts": list(dict.fromkeys(noted.event.hosts))}
                 )  # fmt: skip
+            case HostGone() if found:
+                found[-1]["causes"].append(
+                    {"host": noted.event.host, "ranks": _spans(noted.event.ranks),
+                     "how": noted.event.why, "step": noted.event.step}
+                )  # fmt: skip
+                found[-1]["until"] = noted.at
             case WorkersFinished() if found:
                 found[-1]["until"], found[-1]["is_finished"] = noted.at, True
             case ProcessExited() if found:
@@ -153,6 +171,17 @@ def _generations(one: Watched, lang: str) -> list[dict[str, Any]]:
                 )
                 found[-1]["until"] = noted.at
     return found
+
+
+def _spans(ranks: Sequence[int]) -> str:
+    """Numbers in rising order, those in a row as their ends."""
+    rows: list[list[int]] = []
+    for rank in sorted(ranks):
+        if rows and rank == rows[-1][-1] + 1:
+            rows[-1][1:] = [rank]
+        else:
+            rows.append([rank])
+    return ", ".join("-".join(map(str, row)) for row in rows)
 
 
 def _checkpoints(one: Watched) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from steadytrain.events import (
     HostGone,
     Incident,
     JudgingEnded,
+    MirrorFailed,
     Outcome,
     PersonSaid,
     ProcessExited,
@@ -74,7 +75,7 @@ def tone(event: Event) -> str:
             return "bad"
         case Incident(change="closed"):
             return "plain"
-        case Incident() | Alarm() | CheckpointFailed() | RestoreVerified():
+        case Incident() | Alarm() | CheckpointFailed() | MirrorFailed() | RestoreVerified():
             return "warn"
         case Remedy() | RemedyDone() | Restart() | TrialDone() | TrialWanted() | Proposal():
             return "act"

@@ -3,52 +3,57 @@
 import math
 
 from steadytrain.analysis import Analysis, Hint, Trouble
+from steadytrain.sayings import say
 
 WIDEST = 12
 """More troubles than this are shown by size, and the rest is counted."""
 
 
-def summarize(analysis: Analysis) -> str:
-    """Some lines a run and a paragraph for each trouble."""
+def summarize(analysis: Analysis, lang: str = "en") -> str:
+    """Some lines a run and a paragraph for each trouble; names of series stay as they are."""
+    return "\n".join(say(line, lang) for line in _lines(analysis))
+
+
+def _lines(analysis: Analysis) -> list[str]:
     steps = analysis.table.steps
     lines = [
         f"{analysis.name}  ({analysis.format}, {len(steps):,} rows, steps {steps.min()} to "
         f"{steps.max()})",
-        "  watched: " + ", ".join(_named(name, tag) for name, tag in analysis.tags.items()),
+        f"  watched: {', '.join(_named(name, tag) for name, tag in analysis.tags.items())}",
     ]
     lines += [f"  remark: {remark}" for remark in analysis.remarks]
     troubles = analysis.troubles
     if not troubles:
-        return "\n".join([*lines, "  nothing found: every signal stayed in its band", ""])
+        return [*lines, "  nothing found: every signal stayed in its band", ""]
     shown = troubles
     if len(troubles) > WIDEST:
         largest = sorted(troubles, key=_size, reverse=True)[:WIDEST]
         shown = tuple(one for one in troubles if one in largest)
-    lines.append(
-        f"  {len(troubles)} found" + (f", the {WIDEST} largest:" if shown != troubles else ":")
-    )
+    found = f"  {len(troubles)} found"
+    lines.append(f"{found}:" if shown == troubles else f"{found}, the {WIDEST} largest:")
     for one in shown:
         lines += _paragraph(one)
-    return "\n".join([*lines, ""])
+    return [*lines, ""]
 
 
 def _paragraph(one: Trouble) -> list[str]:
     where = one.signal + (f" ({', '.join(one.domains)})" if one.domains else "")
     others = [name for name in one.signals if name != one.signal and not name.startswith("loss:")]
-    beside = f", with {', '.join(others)}" if others else ""
     lines = [
-        f"  step {one.onset}: {one.kind} in {where}{beside}",
+        f"  step {one.onset}: {one.kind} in {where}, with {', '.join(others)}"
+        if others
+        else f"  step {one.onset}: {one.kind} in {where}",
         f"    {_number(one.value)} where {_number(one.expected)} was expected ({_far(one.score)}); "
         f"{_long(one)}; {_ended(one)}",
     ]
-    lines += [f"    {line}" for hint in one.hints[:2] for line in _hint(hint)]
+    lines += [f"    {_hint(hint)}" for hint in one.hints[:2]]
     return [*lines, f"    look at {one.look_at}"]
 
 
-def _hint(hint: Hint) -> list[str]:
-    words = "; ".join(hint.evidence_for)
-    against = f" (against: {'; '.join(hint.evidence_against)})" if hint.evidence_against else ""
-    return [f"maybe {hint.cause}: {words}{against}"]
+def _hint(hint: Hint) -> str:
+    words = f"maybe {hint.cause}: {'; '.join(hint.evidence_for)}"
+    against = "; ".join(hint.evidence_against)
+    return f"{words} (against: {against})" if against else words
 
 
 def _long(one: Trouble) -> str:

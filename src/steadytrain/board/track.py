@@ -6,6 +6,8 @@ rows behind it leave the track and become a branch of their own, drawn faintly.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,14 +192,18 @@ _NUMBERS = ("step", "at", "tokens", "seconds", "committed", "corrupt", "repeated
 
 
 def _column(steps: Sequence[Step], name: str) -> Floats:
-    # As float64, numpy makes NaN of None.
-    return np.array([getattr(one, name) for one in steps], dtype=np.float64)
+    pick = attrgetter(name)
+    try:
+        return np.fromiter(map(pick, steps), np.float64, len(steps))
+    except TypeError:  # of a list's None numpy makes NaN, in twice the time
+        return np.array([pick(one) for one in steps], dtype=np.float64)
 
 
 def _padded(rows: list[tuple[float, ...]], width: int) -> Floats:
     if any(len(row) != width for row in rows):
         rows = [(*row, *[0.0] * width)[:width] for row in rows]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), width)
+    flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * width)
+    return flat.reshape(len(rows), width)
 
 
 def _strange(known_SN: Floats, rows: int) -> Floats:

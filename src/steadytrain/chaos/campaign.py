@@ -22,6 +22,7 @@ from steadytrain.chaos.plan import Trial
 from steadytrain.chaos.trial import Observed
 from steadytrain.chaos.verdict import Likeness, Result, grade, losses, saves
 from steadytrain.errors import CheckpointError, SteadytrainError
+from steadytrain.sayings import say
 from steadytrain.train.likeness import compare
 
 UNDISTURBED = "undisturbed"
@@ -54,13 +55,17 @@ def run(settings: Settings) -> int:
         hang_after=settings.hang_after,
         longest=float("inf"),
     )
-    console.print(f"[bold]steadytrain chaos[/]: the run without faults, in {settings.home}")
+    lang = settings.lang
+
+    def tell(text: str, *, head: str = "") -> None:
+        console.print(f"{head}{escape(say(text, lang))}")
+
+    tell(f"the run without faults, in {settings.home}", head="[bold]steadytrain chaos[/]: ")
     undisturbed = trial.run(of_all, settings.home / UNDISTURBED, ())
     steps = _insist(undisturbed)
-    console.print(
-        f"  {steps} updates in {undisturbed.seconds:.0f} s"
-        + ("" if losses(undisturbed.home) else "; no journal, so no losses can be compared")
-    )
+    updates = f"  {steps} updates in {undisturbed.seconds:.0f} s"
+    is_told = bool(losses(undisturbed.home))
+    tell(updates if is_told else f"{updates}; no journal, so no losses can be compared")
     of_all = replace(of_all, longest=max(LEAST_SECONDS, TIMES_UNDISTURBED * undisturbed.seconds))
     results = []
     trials = plans.trials(
@@ -68,23 +73,23 @@ def run(settings: Settings) -> int:
     )
     for one in trials:
         result = _carry_out(one, of_all, settings.home, undisturbed)
-        console.print(_line(result))
+        console.print(_line(result, lang))
         results.append(result)
         if result.is_survived and not settings.keeps:
             _thin_out(settings.home)
     is_reproducible = True
     if any(result.is_equal is False and not result.is_survived for result in results):
-        console.print("  some run is another: is it the same twice when nothing is done to it?")
+        tell("  some run is another: is it the same twice when nothing is done to it?")
         is_reproducible = _is_reproducible(of_all, settings.home, undisturbed)
         if not is_reproducible:
-            console.print(
-                "[bold]It is not[/]: two runs without faults differ, so none of the differences "
-                "above is a fault's. Look for a seed that is not set, or for kernels that are not "
+            tell(
+                "It is not: two runs without faults differ, so none of the differences above is a "
+                "fault's. Look for a seed that is not set, or for kernels that are not "
                 "deterministic (torch.use_deterministic_algorithms)."
             )
-    console.print(_table(results))
+    console.print(_table(results, lang))
     survived = sum(result.is_survived for result in results)
-    console.print(
+    tell(
         f"{survived} of {len(results)} survived; {time.monotonic() - began:.0f} s; what each run "
         f"wrote is in {settings.home}"
     )
@@ -152,21 +157,22 @@ def _is_reproducible(of_all: trial.Settings, home: Path, undisturbed: Observed) 
     return same and not (likeness and likeness.differing)
 
 
-def _line(result: Result) -> str:
-    verdict = "[green]survived[/]" if result.is_survived else "[red]not survived[/]"
-    reasons = "".join(f"\n      {escape(one)}" for one in result.complaints)
-    where = ", ".join(str(step) for step in result.steps) or "-"
-    return f"  {result.trial} (step {where}): {verdict}{reasons}"
+def _line(result: Result, lang: str) -> str:
+    verdict, colour = ("survived", "green") if result.is_survived else ("not survived", "red")
+    reasons = "".join(f"\n      {escape(say(one, lang))}" for one in result.complaints)
+    steps = ", ".join(str(step) for step in result.steps) or "-"
+    where = say(f"(step {steps})", lang)
+    return f"  {result.trial} {where}: [{colour}]{say(verdict, lang)}[/]{reasons}"
 
 
-def _table(results: Sequence[Result]) -> Table:
-    table = Table(title="what was done to the run, and what the run did")
+def _table(results: Sequence[Result], lang: str) -> Table:
+    table = Table(title=say("what was done to the run, and what the run did", lang))
     for name, justify in (
         ("trial", "left"), ("times", "right"), ("survived", "right"), ("bit-equal", "right"),
         ("restarts", "right"), ("steps lost", "right"), ("seconds to recover", "right"),
         ("wrong kills", "right"), ("left behind", "right"),
     ):  # fmt: skip
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        table.add_column(say(name, lang), justify=justify)  # type: ignore[arg-type]
     for name in dict.fromkeys(result.trial for result in results):
         mine = [result for result in results if result.trial == name]
         good = sum(one.is_survived for one in mine)

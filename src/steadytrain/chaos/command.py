@@ -11,6 +11,8 @@ from steadytrain.chaos.kinds import CHECKLISTS, ENDS, KINDS
 from steadytrain.chaos.plan import Plan
 from steadytrain.errors import SettingError
 from steadytrain.launch.command import as_command
+from steadytrain.options import add_lang
+from steadytrain.sayings import say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +33,7 @@ class Settings:
     hang_after: float = 5.0
     keeps: bool = False
     as_json: bool = False
+    lang: str = "en"
 
 
 def add_to(
@@ -67,15 +70,18 @@ def add_to(
         "--keep", action="store_true", help="keep the checkpoints of what was survived"
     )
     chaos.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    add_lang(chaos)
 
 
-def describe() -> str:
+def describe(lang: str = "en") -> str:
     """Every kind of fault, and the checklists of others."""
-    lines = ["kinds of faults, and what a run must make of them:"]
-    lines += [f"  {one.name:18} {one.does}: {ENDS[one.ends]}" for one in KINDS.values()]
+    lines = [say("kinds of faults, and what a run must make of them:", lang)]
+    lines += [
+        f"  {one.name:18} {say(f'{one.does}: {ENDS[one.ends]}', lang)}" for one in KINDS.values()
+    ]
     for name, entries in CHECKLISTS.items():
-        lines.append(f"the faults of {name}:")
-        lines += [f"  {theirs:24} {ours}" for theirs, ours in entries.items()]
+        lines.append(say(f"the faults of {name}:", lang))
+        lines += [f"  {theirs:24} {say(ours, lang)}" for theirs, ours in entries.items()]
     return "\n".join(lines)
 
 
@@ -93,6 +99,7 @@ def settings(options: argparse.Namespace) -> Settings:
         hang_after=options.hang_after,
         keeps=options.keep,
         as_json=options.json,
+        lang=options.lang,
     )
 
 

@@ -21,7 +21,7 @@ from steadytrain.events import (
     StepRecord,
 )
 from steadytrain.lab.grading import SEEN_WITHIN
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 
 LAST_STEPS = 10
 """Whose mean loss stands for how a run ended."""
@@ -165,8 +165,9 @@ def _journals(home: Path) -> tuple[list[Event], list[Event], str | None]:
 
 def _on_moments(faults: Sequence[Planned], struck: set[int]) -> list[str]:
     return [
-        f"{one.kind} never fell: the run never came to step {one.step}"
-        + (f" and phase {one.phase}" if one.phase else "")
+        f"{one.kind} never fell: the run never came to step {one.step} and phase {one.phase}"
+        if one.phase
+        else f"{one.kind} never fell: the run never came to step {one.step}"
         for one in faults
         if one.index not in struck
     ]
@@ -183,8 +184,10 @@ def _on_the_end(trial: Trial, seen: Observed, told: Sequence[Event]) -> list[str
             return [f"it ended with status {status}, not {DO_NOT_REQUEUE}"]
         return [] if len(causes) == 1 else [f"{len(causes)} causes were given, not one"]
     if status != 0:
-        reason = [f": {one.cause}; {one.why}" for one in told if isinstance(one, GiveUp)]
-        return [f"it ended with status {status}{reason[-1] if reason else ''}"]
+        reasons = [f"{one.cause}; {one.why}" for one in told if isinstance(one, GiveUp)]
+        if not reasons:
+            return [f"it ended with status {status}"]
+        return [f"it ended with status {status}: {reasons[-1]}"]
     return []
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from steadytrain.sayings import say as translate
+
 FOLDER = "logs"
 
 TAIL_BYTES = 2**14
@@ -201,5 +203,6 @@ def _prefix(rank: int) -> bytes:
 
 
 def say(text: str) -> None:
-    """A line of the supervisor's own."""
-    print(f"steadytrain: {text}", file=sys.stderr, flush=True)
+    """A line of the supervisor's own; its language is that of the environment, as `run` set it."""
+    lang = os.environ.get("STEADYTRAIN_LANG", "en")
+    print(f"steadytrain: {translate(text, lang)}", file=sys.stderr, flush=True)

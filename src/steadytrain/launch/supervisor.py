@@ -30,6 +30,7 @@ from steadytrain.launch.forks import Forks
 from steadytrain.launch.guard import Guard
 from steadytrain.launch.hosts import Hosts
 from steadytrain.launch.keeper import Keeper
+from steadytrain.launch.output import say
 from steadytrain.launch.silence import Limits, Silence
 from steadytrain.launch.workers import early_environment, elastic_agent, open_store
 from steadytrain.slots import folder_of
@@ -193,7 +194,7 @@ def _locks(lock: int, how: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:  # Lustre without -o flock knows no locks
-        print(f"steadytrain: this home cannot be locked: {error.strerror}", file=sys.stderr)
+        say(f"this home cannot be locked: {error.strerror}")
     return True
 
 

@@ -24,7 +24,7 @@ from steadytrain.actions import (
 )
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.events import Remedy, RunBranched
-from steadytrain.replay import recall, recipe_of
+from steadytrain.replaying import recall, recipe_of
 from steadytrain.train.checkpoints import checkpoints_in
 from steadytrain.train.hands import Orders
 from steadytrain.train.memory import History

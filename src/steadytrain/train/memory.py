@@ -30,7 +30,7 @@ from steadytrain.events import (
 )
 from steadytrain.judge.judge import Conclusion, Judge
 from steadytrain.judge.state import Limits, State, freeze, rewind, thaw
-from steadytrain.replay import memory_begins, recall
+from steadytrain.replaying import memory_begins, recall
 from steadytrain.standing import Standing
 from steadytrain.train.lives import Lives
 from steadytrain.train.track import Track

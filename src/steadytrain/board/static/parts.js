@@ -1,6 +1,6 @@
 // Small things that several pages are made of.
 import { html, useEffect, useState } from "./lib.js";
-import { t } from "./words.js";
+import { lang, t } from "./words.js";
 import { compact, duration, percent, whole, fixed, ago, NONE } from "./format.js";
 
 // The state that a glance tells, or "silent" when a run that should write does not.
@@ -54,7 +54,8 @@ export function Checkpoint({ one, now }) {
   return html`<span class="checkpoint" title=${verified}><b>${found.step == null ? NONE : whole(found.step)}</b>
     <span class="soft"> ${found.at == null ? "" : ago(found.at, now)}</span>
     ${found.verified_at != null ? html`<span class="good tick" role="img" aria-label=${verified}> \u2713</span>` : null}
-    ${found.failed > 0 && html`<span class="bad"> ${t("failed_n", { n: found.failed })}</span>`}</span>`;
+    ${found.failed > 0 && html`<span class="bad"> ${t("failed_n", { n: found.failed })}</span>`}
+    ${one.mirror?.failed > 0 && html`<span class="bad mirror" title=${one.mirror.why[lang.get()]}> ${t("mirror_fails", { n: one.mirror.failed })}</span>`}</span>`;
 }
 
 export function Facts({ one, now }) {

@@ -17,7 +17,7 @@ from steadytrain.events import (
     RunEnded,
 )
 from steadytrain.journal import Journal
-from steadytrain.replay import recall, recipe_of, replay
+from steadytrain.replaying import recall, recipe_of, replay
 from tests.samples import began
 
 GOLDEN = sorted((Path(__file__).parent / "golden" / "journals").iterdir())
