@@ -32,7 +32,7 @@ OTHERS = {
     "standing": "SettingError", "panels/drawing": "", "panels/overlap": "", "launch/stacks": "",
     "train/checkpoints": "CheckpointError", "train/crew": "CheckpointError", "train/desk": "SettingError",
     "train/looks": "", "train/manifest": "CheckpointError", "train/mapped": "CheckpointError",
-    "train/restores": "", "train/snapshots": "CheckpointError", "train/survivors": "",
+    "train/found": "CheckpointError", "train/restores": "", "train/snapshots": "CheckpointError", "train/survivors": "",
     "train/writer": "CheckpointError",
     "text/belonging": "", "text/encoded": "", "text/garbled": "", "text/lint": "", "text/misread": "",
     "text/repetition": "",
