@@ -133,20 +133,11 @@ class Folder:
         Args:
             sharing: ranks on this host, which all ask at the same time.
         """
-        room = os.statvfs(self.path)
         own = 0
         for path in self.path.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 own += path.stat().st_blocks * 512
-        free = room.f_bavail * room.f_frsize + own
-        left = int(MARGIN * room.f_blocks * room.f_frsize)
-        needed = num_bytes * sharing
-        if needed + left <= free:
-            return None
-        return (
-            f"{self.path.parent} has {_size(free)} free, {_size(needed)} are needed and "
-            f"{_size(left)} are left to others"
-        )
+        return lacks_room(self.path, num_bytes * sharing, own=own)
 
     def new_path(self) -> Path:
         return new_path(self.path, self.rank, self.world)
@@ -299,6 +290,23 @@ def named(folder: Path) -> list[tuple[Path, int, int]]:
     except FileNotFoundError:
         return []
     return [(path, int(name[1]), int(name[2])) for path, name in found if name]
+
+
+def lacks_room(folder: Path, needed: int, *, own: int = 0) -> str | None:
+    """Why so many bytes do not fit beside what others need; None if they do.
+
+    Args:
+        own: bytes there that will be used again.
+    """
+    room = os.statvfs(folder)
+    free = room.f_bavail * room.f_frsize + own
+    left = int(MARGIN * room.f_blocks * room.f_frsize)
+    if needed + left <= free:
+        return None
+    return (
+        f"{folder.parent} has {_size(free)} free, {_size(needed)} are needed and "
+        f"{_size(left)} are left to others"
+    )
 
 
 def new_path(folder: Path, rank: int, world: int) -> Path:

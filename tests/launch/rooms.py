@@ -27,11 +27,12 @@ class Host:
     Args:
         number: its address is 127.0.0.<number + 1>, or `address`.
         prefix: a program to run it under, such as `ip netns exec NAME`.
+        options: more of the command's.
     """
 
     def __init__(
         self, folder, number, command, *, nnodes, endpoint, nproc=1, conf=CONF, address=None,
-        prefix=(), env=None, hang_after=60.0, grace=20.0,
+        prefix=(), env=None, hang_after=60.0, grace=20.0, options=(),
     ):  # fmt: skip
         self.name = address or f"127.0.0.{number + 1}"
         self.log = Path(folder, f"host{number}.{time.monotonic_ns()}.log")
@@ -44,7 +45,7 @@ class Host:
                     "--home", str(Path(folder, "run")), "--nproc", str(nproc),
                     "--nnodes", nnodes, "--rdzv-endpoint", endpoint, "--rdzv-conf", conf,
                     "--local-addr", self.name, "--hang-after", str(hang_after),
-                    "--grace", str(grace), "--", *map(str, command),
+                    "--grace", str(grace), *options, "--", *map(str, command),
                 ],
                 stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
                 env={
