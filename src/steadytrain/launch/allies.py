@@ -103,6 +103,9 @@ class Allies(Keeper):
             except RuntimeError as error:  # the leader's new store is gone already
                 self.dissolve(str(error).splitlines()[0])
                 continue
+            except SettingError:
+                self._say_goodbye()
+                raise
             if found is not None:
                 return found
             if self._is_out:
@@ -186,7 +189,11 @@ class Allies(Keeper):
             return None
         self._appointment = found
         if self._leader is None:
-            self._insist_on_one_home(found)
+            # Another word meanwhile: that start is over already, and its file removed.
+            insist_on_one_home(
+                self._home, found.token, self._round.members[0].name,
+                is_over=lambda: self._ally.word.appointment != found,
+            )  # fmt: skip
             self._server = self._open_store(
                 found.address, found.port, False, self._hosts.silent_seconds
             )
@@ -239,16 +246,6 @@ class Allies(Keeper):
                 return None
             time.sleep(POLL_SECONDS)
         return None
-
-    def _insist_on_one_home(self, found: Appointment) -> None:
-        assert self._round is not None
-        try:
-            insist_on_one_home(self._home, found.token, self._round.members[0].name)
-        except SettingError:
-            # Another word meanwhile: that start is over already, and its file removed.
-            if self._ally.word.appointment == found:
-                self._say_goodbye()
-                raise
 
     def _copied(self) -> tuple[int | None, float | None]:
         return (None, None) if self._leader is None else self._leader.copying.copied()

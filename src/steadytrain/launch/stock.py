@@ -229,8 +229,9 @@ class Arrival:
         return True
 
     def close(self) -> None:
-        """Let go of the memory."""
-        self._memory.close()
+        """Let go of the memory; what an error under way still holds of it goes with the error."""
+        with contextlib.suppress(BufferError):
+            self._memory.close()
 
 
 def stretches(size: int, step: int) -> list[tuple[int, int]]:
