@@ -33,7 +33,7 @@ OTHERS = {
     "train/checkpoints": "CheckpointError", "train/crew": "CheckpointError", "train/desk": "SettingError",
     "train/looks": "", "train/manifest": "CheckpointError", "train/mapped": "CheckpointError",
     "train/found": "CheckpointError", "train/restores": "", "train/snapshots": "CheckpointError", "train/survivors": "",
-    "train/writer": "CheckpointError",
+    "train/writer": "CheckpointError", "launch/courier": "CheckpointError",
     "text/belonging": "", "text/encoded": "", "text/garbled": "", "text/lint": "", "text/misread": "",
     "text/repetition": "",
 }  # fmt: skip
@@ -50,6 +50,7 @@ INTERNAL = {
 NOT_TOLD = re.compile(
     r"holds no journal of a run|goes on without|is refused: |^the (word|control folder) |Current thread"
     r"|torch.distributed is|unexpected pos|states do not lie in shared memory"
+    r"|takes no part in copies|^the state of \{\}$|does not tell what states|was turned away"
 )
 """Of other rooms: what a command or a console says, and never a journal."""
 

@@ -33,6 +33,7 @@ from steadytrain.events import (
     Cause,
     CheckpointFailed,
     CheckpointRefused,
+    CopiesLacking,
     Diagnosis,
     ExaminedSequence,
     GiveUp,
@@ -47,6 +48,7 @@ from steadytrain.events import (
     Remedy,
     Restart,
     RestoreVerified,
+    StatesBrought,
     Trend,
 )
 
@@ -60,6 +62,7 @@ SENTENCES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Cause: ("evidence", "against", "refuted_by"),
     CheckpointFailed: ("reason",),
     CheckpointRefused: ("reason",),
+    CopiesLacking: ("why",),
     Diagnosis: ("causes",),
     ExaminedSequence: ("evidence",),
     GiveUp: ("cause", "why"),
@@ -74,6 +77,7 @@ SENTENCES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Remedy: ("why",),
     Restart: ("cause", "why"),
     RestoreVerified: ("differences",),
+    StatesBrought: ("why",),
     Trend: ("evidence", "against", "expected", "refuted_by"),
 }
 """Fields that hold sentences, or what holds them; all others are names, numbers and quotations."""
