@@ -30,6 +30,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "panel": ("panel", "固定样本"),
     "of step": ("of step {step}", "第 {step} 步"),
     "checkpoint": ("checkpoint", "检查点"),
+    "copies": ("neighbours", "邻机副本"),
     "none yet": ("none yet", "还没有"),
     "ago": ("{time} ago", "{time}前"),
     "processes": ("processes", "进程"),
@@ -131,6 +132,7 @@ def facts(found: Vitals, lang: str) -> list[tuple[str, str]]:
         (word("loss", lang), _losses(found)),
         (word("panel", lang), _panel(found, lang)),
         (word("checkpoint", lang), _checkpoint(found, lang)),
+        (word("copies", lang), _copies(found, lang)),
         (word("kept", lang), _kept(found, lang)),
         (word("goodput", lang), _goodput(found, lang)),
         (word("processes", lang), _processes(found, lang)),
@@ -208,6 +210,10 @@ def plain(found: Vitals) -> dict[str, Any]:
             "step": checkpoint.step if checkpoint else None,
             "age_seconds": now - found.checkpoint_at if found.checkpoint_at else None,
             "failed_in_a_row": found.failed_in_a_row,
+        },
+        "copies": {
+            "step": found.copied_step,
+            "age_seconds": now - found.copied_at if found.copied_at else None,
         },
         "updates": found.timesheet.num_updates,
         "updates_skipped": found.timesheet.num_skipped,
@@ -288,6 +294,14 @@ def _checkpoint(found: Vitals, lang: str) -> str:
     ago = word("ago", lang, time=span(max(0.0, found.clock() - found.checkpoint_at), lang))
     where = word("of step", lang, step=found.checkpoint.step)
     return f"{word('and', lang).join((where, ago))}{failed}"
+
+
+def _copies(found: Vitals, lang: str) -> str:
+    """The state that each host's neighbour holds a copy of."""
+    if found.copied_step is None or found.copied_at is None:
+        return ""
+    ago = word("ago", lang, time=span(max(0.0, found.clock() - found.copied_at), lang))
+    return word("and", lang).join((word("of step", lang, step=found.copied_step), ago))
 
 
 def _kept(found: Vitals, lang: str) -> str:
