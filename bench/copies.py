@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import machine
-
 from steadytrain.launch.courier import Courier
 from steadytrain.launch.letters import Member, Word
 from steadytrain.slots import Slot

@@ -5,6 +5,7 @@ import pytest
 from steadytrain.errors import SettingError
 from steadytrain.launch.command import arguments
 from steadytrain.launch.hosts import Hosts, environment_defaults, expand_nodes, read_hosts
+from steadytrain.launch.supervisor import Supervisor
 
 
 def _read(**changes):
@@ -87,3 +88,12 @@ def test_the_command_line_becomes_hosts():
     assert hosts == Hosts(
         least=2, most=3, endpoints=(("a", 1), ("b", 2)), run_id="steadytrain", address="b"
     )
+
+
+def test_copies_without_a_neighbour_or_without_states_are_refused(tmp_path, monkeypatch):
+    alone = {"command": ["true"], "home": tmp_path, "neighbour_copies": True}
+    with pytest.raises(SettingError, match="--nnodes 2 --rdzv-endpoint HOST:PORT"):
+        Supervisor(**alone)
+    monkeypatch.setenv("STEADYTRAIN_SHM", "off")
+    with pytest.raises(SettingError, match="unset STEADYTRAIN_SHM"):
+        Supervisor(**alone, hosts=_read())
