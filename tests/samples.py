@@ -219,6 +219,8 @@ EVERY_KIND: tuple[ev.Event, ...] = (
         generation=1, host="node1", ranks=(2, 3), why="silent", silent_seconds=10.1, step=7
     ),
     ev.HostsWaiting(generation=1, hosts=("node1",), step=9),
+    ev.CopiesLacking(generation=1, host="node1", why="node2: it has no room for copies"),
+    ev.StatesBrought(generation=2, step=9, ranks=(1,), hosts=("node2",), bytes=4096, seconds=0.25),
     ev.Straggler(generation=0, rank=1, first=10, step=30, seconds=0.3, others_seconds=0.1),
     ev.Advice(topic="domains", text="t"),
     ev.Alarm(

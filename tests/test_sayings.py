@@ -33,8 +33,8 @@ OTHERS = {
     "standing": "SettingError", "panels/drawing": "", "panels/overlap": "", "launch/stacks": "",
     "train/checkpoints": "CheckpointError", "train/crew": "CheckpointError", "train/desk": "SettingError",
     "train/looks": "", "train/manifest": "CheckpointError", "train/mapped": "CheckpointError",
-    "train/restores": "", "train/snapshots": "CheckpointError", "train/survivors": "",
-    "train/writer": "CheckpointError",
+    "train/found": "CheckpointError", "train/restores": "", "train/snapshots": "CheckpointError",
+    "train/survivors": "", "train/writer": "CheckpointError", "launch/courier": "CheckpointError",
     "analysis": "", "board/summary": "", "chaos/verdict": "",
     "text/belonging": "", "text/encoded": "", "text/garbled": "", "text/lint": "", "text/misread": "",
     "text/repetition": "",
@@ -53,6 +53,7 @@ INTERNAL = {
 NOT_TOLD = re.compile(
     r"holds no journal of a run|goes on without|is refused: |^the (word|control folder) |Current thread"
     r"|torch.distributed is|unexpected pos|states do not lie in shared memory"
+    r"|takes no part in copies|^the state of \{\}$|does not tell what states|was turned away"
 )
 """Of other rooms: what a command or a console says, and never a journal."""
 

@@ -99,7 +99,7 @@ class TestFolder:
         for name in ("r1of2-0.slot", "r0of2-1.slot", "r1of4-2.slot", "notes", "r1of2-0.slot.tmp"):
             (folder.path / name).touch()
         assert [one.name for one in folder.mine()] == ["r1of2-0.slot"]
-        assert folder.of_others() == [4]
+        assert [(path.name, *of) for path, *of in folder.of_others()] == [("r1of4-2.slot", 1, 4)]
         assert folder.new_path().name == "r1of2-1.slot"
         folder.remove_others()
         assert not (folder.path / "r1of4-2.slot").exists()

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from steadytrain import cli, vitals
+from steadytrain import cli, status, vitals
 from steadytrain import events as ev
 from steadytrain.errors import JournalError
 from steadytrain.news import News, Step
@@ -267,3 +267,16 @@ class TestWatch:
 
         assert bars([1.0, 1.0, 9.0, math.inf]) == "\u2581\u2581\u2588x"
         assert bars([]) == ""
+
+
+def test_how_old_the_copies_on_neighbour_hosts_are(tmp_path):
+    found = Vitals(home=tmp_path, clock=lambda: 130.0)
+    beat = ev.Heartbeat(
+        generation=0, rank=0, step=50, phase="forward", silent_seconds=0.1, copied_step=40,
+        copied_seconds=5.0,
+    )  # fmt: skip
+    found._note_processes(beat, 100.0)
+    assert (found.copied_step, found.copied_at) == (40, 95.0)
+    rows = dict(status.facts(found, "en"))
+    assert rows["neighbours"] == "of step 40, 35 s ago"
+    assert "邻机副本" in dict(status.facts(found, "zh"))

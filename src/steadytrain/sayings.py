@@ -36,6 +36,7 @@ from steadytrain.events import (
     Cause,
     CheckpointFailed,
     CheckpointRefused,
+    CopiesLacking,
     Diagnosis,
     ExaminedSequence,
     GiveUp,
@@ -50,6 +51,7 @@ from steadytrain.events import (
     Remedy,
     Restart,
     RestoreVerified,
+    StatesBrought,
     Trend,
 )
 
@@ -63,6 +65,7 @@ SENTENCES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Cause: ("evidence", "against", "refuted_by"),
     CheckpointFailed: ("reason",),
     CheckpointRefused: ("reason",),
+    CopiesLacking: ("why",),
     Diagnosis: ("causes",),
     ExaminedSequence: ("evidence",),
     GiveUp: ("cause", "why"),
@@ -77,6 +80,7 @@ SENTENCES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Remedy: ("why",),
     Restart: ("cause", "why"),
     RestoreVerified: ("differences",),
+    StatesBrought: ("why",),
     Trend: ("evidence", "against", "expected", "refuted_by"),
 }
 """Fields that hold sentences, or what holds them; all others are names, numbers and quotations."""

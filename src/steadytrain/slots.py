@@ -2,6 +2,7 @@
 
     /dev/shm/steadytrain-<hash of the home>/
         r0of2-5.slot          rank 0 of 2; 5: a number that no other file of that rank has
+        copies/               the same, of a neighbour host's ranks
 
     magic, length of the header, place of the payload, seal      40 bytes
     header: JSON                                                 what the payload is, and whose
@@ -15,6 +16,7 @@ before it is mapped: writing to a page that shared memory cannot hold would kill
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import mmap
@@ -22,7 +24,7 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,12 @@ from steadytrain.errors import CheckpointError
 
 FOLDER = "STEADYTRAIN_SHM"
 """Environment: another folder than /dev/shm, used without a supervisor too; "off" for none."""
+
+COPIES = "STEADYTRAIN_COPIES"
+"""Environment of a rank: hosts keep copies of each other's states."""
+
+NO_COPIES = "no-copies"
+"""A file in the folder: why there is no room for them on this host."""
 
 SHARED_MEMORY = "/dev/shm"
 PREFIX = "steadytrain-"
@@ -93,18 +101,15 @@ class Folder:
             "world": world,
             "fingerprint": fingerprint,
         }
-        path.mkdir(mode=0o700, exist_ok=True)
-        found = os.lstat(path)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise PermissionError(errno.EPERM, "it belongs to another account", str(path))
+        make_private(path)
 
     def mine(self) -> list[Path]:
         """This rank's files, of this number of ranks."""
-        return [path for path, rank, world in self._named() if (rank, world) == self._key]
+        return [path for path, rank, world in named(self.path) if (rank, world) == self._key]
 
-    def of_others(self) -> list[int]:
-        """Numbers of ranks that files of this folder are of, where it is another number."""
-        return sorted({world for _, _, world in self._named()} - {self.world})
+    def of_others(self) -> list[tuple[Path, int, int]]:
+        """Files of another number of ranks, with their rank and that number."""
+        return sorted(one for one in named(self.path) if one[2] != self.world)
 
     def remove_mine(self) -> None:
         """Give the memory of this rank's slots back."""
@@ -119,9 +124,8 @@ class Folder:
 
     def remove_others(self) -> None:
         """Remove what belongs to another number of ranks. One rank of each host."""
-        for path, _, world in self._named():
-            if world != self.world:
-                path.unlink(missing_ok=True)
+        for path, _, _ in self.of_others():
+            path.unlink(missing_ok=True)
 
     def lacks_room(self, num_bytes: int, *, sharing: int) -> str | None:
         """Why slots of so many bytes a rank do not fit beside what others need; None if they do.
@@ -129,36 +133,18 @@ class Folder:
         Args:
             sharing: ranks on this host, which all ask at the same time.
         """
-        room = os.statvfs(self.path)
         own = 0
         for path in self.path.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 own += path.stat().st_blocks * 512
-        free = room.f_bavail * room.f_frsize + own
-        left = int(MARGIN * room.f_blocks * room.f_frsize)
-        needed = num_bytes * sharing
-        if needed + left <= free:
-            return None
-        return (
-            f"{self.path.parent} has {_size(free)} free, {_size(needed)} are needed and "
-            f"{_size(left)} are left to others"
-        )
+        return lacks_room(self.path, num_bytes * sharing, own=own)
 
     def new_path(self) -> Path:
-        numbers = [_number(path) for path in self.mine()]
-        rank, world = self._key
-        return self.path / f"r{rank}of{world}-{max(numbers, default=-1) + 1}.slot"
+        return new_path(self.path, self.rank, self.world)
 
     @property
     def _key(self) -> tuple[int, int]:
         return self.rank, self.world
-
-    def _named(self) -> list[tuple[Path, int, int]]:
-        try:
-            found = [(path, NAME.fullmatch(path.name)) for path in self.path.iterdir()]
-        except FileNotFoundError:
-            return []
-        return [(path, int(name[1]), int(name[2])) for path, name in found if name]
 
 
 class Slot:
@@ -272,6 +258,13 @@ class Slot:
         if self.proof != self._digest():
             raise CheckpointError("its seal does not match its bytes, so some bit has changed")
 
+    @property
+    def is_held(self) -> bool:
+        """Whether another process wants it left as it is, see `hold`."""
+        with contextlib.suppress(FileNotFoundError), _locked(self.path, fcntl.LOCK_EX) as file:
+            return file is None
+        return False
+
     def remove(self) -> None:
         """Give its name back; the memory lives as long as something maps it."""
         self.path.unlink(missing_ok=True)
@@ -282,9 +275,86 @@ class Slot:
             hasher.update(view[:SEAL_AT])
             for begin in range(HEAD.size, len(view), CHUNK_BYTES):
                 hasher.update(view[begin : begin + CHUNK_BYTES])
-        digest = hasher.digest()
-        # All zeros mean "not sealed"; one state in 2^128 is sealed with another word.
-        return digest if digest != UNSEALED else b"\1" * 16
+        return as_seal(hasher.digest())
+
+
+def as_seal(digest: bytes) -> bytes:
+    """All zeros mean "not sealed"; one state in 2^128 is sealed with another word."""
+    return digest if digest != UNSEALED else b"\1" * 16
+
+
+def named(folder: Path) -> list[tuple[Path, int, int]]:
+    """Every slot of a folder, with its rank and number of ranks as the name says."""
+    try:
+        found = [(path, NAME.fullmatch(path.name)) for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    return [(path, int(name[1]), int(name[2])) for path, name in found if name]
+
+
+def lacks_room(folder: Path, needed: int, *, own: int = 0) -> str | None:
+    """Why so many bytes do not fit beside what others need; None if they do.
+
+    Args:
+        own: bytes there that will be used again.
+    """
+    room = os.statvfs(folder)
+    free = room.f_bavail * room.f_frsize + own
+    left = int(MARGIN * room.f_blocks * room.f_frsize)
+    if needed + left <= free:
+        return None
+    return (
+        f"{folder.parent} has {_size(free)} free, {_size(needed)} are needed and "
+        f"{_size(left)} are left to others"
+    )
+
+
+def new_path(folder: Path, rank: int, world: int) -> Path:
+    """A name that no slot of this rank has."""
+    numbers = [_number(path) for path, *of in named(folder) if of == [rank, world]]
+    return folder / f"r{rank}of{world}-{max(numbers, default=-1) + 1}.slot"
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that this account alone can read.
+
+    Raises:
+        OSError: it cannot be made, or belongs to another account.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, "it belongs to another account", str(folder))
+
+
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[bool]:
+    """Keep a slot's writer from using it again meanwhile; whether that could be had.
+
+    A lock of the kernel's, so it ends with the process that took it, however that ends.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    with _locked(path, fcntl.LOCK_SH) as file:
+        yield file is not None
+
+
+@contextlib.contextmanager
+def _locked(path: Path, how: int) -> Iterator[int | None]:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        yield None
+        return
+    except OSError:  # a folder named by STEADYTRAIN_SHM whose file system knows no locks
+        pass
+    try:
+        yield file
+    finally:
+        os.close(file)
 
 
 def key(header: dict[str, Any]) -> tuple[int, int, int]:

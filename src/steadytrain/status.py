@@ -31,6 +31,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "of step": ("of step {step}", "第 {step} 步"),
     "checkpoint": ("checkpoint", "检查点"),
     "mirror": ("mirror", "异地副本"),
+    "copies": ("neighbours", "邻机副本"),
     "none yet": ("none yet", "还没有"),
     "ago": ("{time} ago", "{time}前"),
     "processes": ("processes", "进程"),
@@ -133,6 +134,7 @@ def facts(found: Vitals, lang: str) -> list[tuple[str, str]]:
         (word("panel", lang), _panel(found, lang)),
         (word("checkpoint", lang), _checkpoint(found, lang)),
         (word("mirror", lang), _mirror(found, lang)),
+        (word("copies", lang), _copies(found, lang)),
         (word("kept", lang), _kept(found, lang)),
         (word("goodput", lang), _goodput(found, lang)),
         (word("processes", lang), _processes(found, lang)),
@@ -218,6 +220,10 @@ def plain(found: Vitals) -> dict[str, Any]:
             "age_seconds": now - found.mirrored_at if found.mirrored_at else None,
             "failed_in_a_row": found.mirror_failed_in_a_row,
             "reason": found.mirror_failed.reason if found.mirror_failed else None,
+        },
+        "copies": {
+            "step": found.copied_step,
+            "age_seconds": now - found.copied_at if found.copied_at else None,
         },
         "updates": found.timesheet.num_updates,
         "updates_skipped": found.timesheet.num_skipped,
@@ -310,6 +316,14 @@ def _copy(
         return f"{word('none yet', lang)}{failed}"
     ago = word("ago", lang, time=span(max(0.0, found.clock() - at), lang))
     return f"{word('and', lang).join((word('of step', lang, step=step), ago))}{failed}"
+
+
+def _copies(found: Vitals, lang: str) -> str:
+    """The state that each host's neighbour holds a copy of."""
+    if found.copied_step is None or found.copied_at is None:
+        return ""
+    ago = word("ago", lang, time=span(max(0.0, found.clock() - found.copied_at), lang))
+    return word("and", lang).join((word("of step", lang, step=found.copied_step), ago))
 
 
 def _kept(found: Vitals, lang: str) -> str:

@@ -92,6 +92,8 @@ class Vitals:
     panel: PanelRecord | None = None
     checkpoint: CheckpointSaved | None = None
     checkpoint_at: float | None = None
+    copied_step: int | None = None
+    copied_at: float | None = None
     attempt_at: float | None = None
     longest_wait: float = 0.0
     checkpoints_failed: int = 0
@@ -286,6 +288,8 @@ class Vitals:
                 self._has_workers, self.gave_up = True, None
             case Heartbeat():
                 self._supervised = at - event.silent_seconds
+                if event.copied_step is not None and event.copied_seconds is not None:
+                    self.copied_step, self.copied_at = event.copied_step, at - event.copied_seconds
             case ProcessExited():
                 self.last_exit, self.exited_at = event, at
                 self.exits["hung" if event.hung else "died"] += 1

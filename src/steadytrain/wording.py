@@ -11,6 +11,7 @@ from steadytrain.events import (
     CheckpointMirrored,
     CheckpointRefused,
     CheckpointSaved,
+    CopiesLacking,
     Diagnosis,
     Event,
     GiveUp,
@@ -38,6 +39,7 @@ from steadytrain.events import (
     RunBegan,
     RunBranched,
     RunEnded,
+    StatesBrought,
     StepRecord,
     Straggler,
     Trend,
@@ -189,6 +191,17 @@ def _english(event: Event) -> str | None:
             )
         case HostsWaiting():
             return f"{', '.join(event.hosts)} came back or anew, and can be let in"
+        case CopiesLacking():
+            return f"the states of host {event.host} have no new copy: {event.why}"
+        case StatesBrought(step=None):
+            return f"the states in memory are of no use to this start: {event.why}"
+        case StatesBrought():
+            where = ", ".join(sorted(set(event.hosts))) or "nowhere"
+            lack = f"; some are lacking: {event.why}" if event.why else ""
+            return (
+                f"states of step {event.step} were brought from the memory of {where} for ranks "
+                f"{_numbers(event.ranks)}, in {event.seconds:.1f} s{lack}"
+            )
         case Restart():
             return f"starting again: {event.why}"
         case GiveUp():
@@ -308,6 +321,17 @@ def _chinese(event: Event) -> str | None:
             )
         case HostsWaiting():
             return f"主机 {'、'.join(event.hosts)} 已就绪，可以加入"
+        case CopiesLacking():
+            return f"主机 {event.host} 的状态没有新的副本：{event.why}"
+        case StatesBrought(step=None):
+            return f"内存中的状态不能用于本次启动：{event.why}"
+        case StatesBrought():
+            where = "、".join(sorted(set(event.hosts))) or "无"
+            lack = f"；有缺失：{event.why}" if event.why else ""
+            return (
+                f"第 {event.step} 步的状态已从 {where} 的内存取回，供 rank {_numbers(event.ranks)} 使用，"
+                f"用时 {event.seconds:.1f} 秒{lack}"
+            )
         case Restart():
             return f"重新启动：{event.why}"
         case GiveUp():

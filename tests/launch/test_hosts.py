@@ -6,6 +6,7 @@ from steadytrain.errors import SettingError
 from steadytrain.launch.command import arguments
 from steadytrain.launch.etcd import Keys
 from steadytrain.launch.hosts import Hosts, environment_defaults, expand_nodes, read_hosts
+from steadytrain.launch.supervisor import Supervisor
 
 
 def _read(**changes):
@@ -148,3 +149,12 @@ def test_what_a_launcher_of_a_fixed_order_says_is_enough(monkeypatch):
     assert (hosts.backend, hosts.place, hosts.least, hosts.endpoints) == (
         "static", 2, 3, (("m", 5),),
     )  # fmt: skip
+
+
+def test_copies_without_a_neighbour_or_without_states_are_refused(tmp_path, monkeypatch):
+    alone = {"command": ["true"], "home": tmp_path, "neighbour_copies": True}
+    with pytest.raises(SettingError, match="--nnodes 2 --rdzv-endpoint HOST:PORT"):
+        Supervisor(**alone)
+    monkeypatch.setenv("STEADYTRAIN_SHM", "off")
+    with pytest.raises(SettingError, match="unset STEADYTRAIN_SHM"):
+        Supervisor(**alone, hosts=_read())

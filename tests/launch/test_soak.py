@@ -9,7 +9,7 @@ import time
 import pytest
 
 from steadytrain.launch.supervisor import Supervisor
-from steadytrain.replay import replay
+from steadytrain.replaying import replay
 from tests.launch import etcds
 from tests.launch.rooms import HARMS, ROOT
 from tests.launch.test_allies import Run

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from steadytrain.errors import CheckpointError
-from steadytrain.slots import HEAD, Folder, Slot
+from steadytrain.slots import COPIES, HEAD, NO_COPIES, Folder, Slot, hold
 from steadytrain.train.mapped import Mapped
 from steadytrain.train.snapshots import Snapshots
 from steadytrain.train.state import TrainingState
@@ -18,7 +18,9 @@ from tests.train.test_snapshots import OPTIMIZERS, assert_same_bits
 class Life:
     """A tiny model whose snapshots lie in shared memory; another one stands for the next life."""
 
-    def __init__(self, root, *, keep=3, optimizer="fused AdamW", width=8, said=None, seed=1):
+    def __init__(
+        self, root, *, keep=3, optimizer="fused AdamW", width=8, said=None, seed=1, rank=0, world=1
+    ):
         torch.manual_seed(seed)
         self.model = nn.Sequential(
             nn.Linear(6, width), nn.BatchNorm1d(width), nn.Dropout(0.3), nn.Linear(width, 1)
@@ -26,8 +28,9 @@ class Life:
         self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
         self.state = TrainingState(self.model, self.optimizer)
         folder = Folder(
-            root / "steadytrain-1", home=root, rank=0, world=1, fingerprint=self.state.fingerprint()
-        )
+            root / "steadytrain-1", home=root, rank=rank, world=world,
+            fingerprint=self.state.fingerprint(),
+        )  # fmt: skip
         self.mapped = Mapped(folder, keep=keep, say=(said if said is not None else []).append)
         self.snapshots = Snapshots(self.state, keep=keep, mapped=self.mapped)
         self.folder = folder.path
@@ -182,6 +185,71 @@ class TestRefusals:
                 slot.inspect()
             slot.memory[bit // 8] ^= 1 << bit % 8
         slot.inspect()
+
+
+class TestAnotherNumberOfRanks:
+    def test_a_rank_takes_what_another_one_held_whole(self, tmp_path):
+        one = Life(tmp_path, rank=1, world=3)
+        one.train(4)
+        one.take(4)
+        torch.manual_seed(99)
+        before = torch.get_rng_state()
+        other = Life(tmp_path, rank=0, world=2)
+        (found,), refused = other.snapshots.find()
+        assert (found.step, found.is_mine, refused) == (4, False, [])
+        assert other.snapshots.why_not(found) is None
+        torch.set_rng_state(before)
+        other.snapshots.restore_found(found)
+        assert_same_bits(other.copy(), one.copy())
+        assert torch.equal(torch.get_rng_state(), before)  # its own, not the other rank's
+
+    def test_what_its_own_number_held_comes_first_with_its_random_state(self, tmp_path):
+        Life(tmp_path, rank=0, world=3).take(4)
+        Life(tmp_path, rank=1, world=3).take(4)
+        (found,), _ = Life(tmp_path, rank=1, world=2).snapshots.find()
+        assert found.is_mine
+
+    def test_parts_are_of_use_to_their_own_number_alone(self, tmp_path):
+        one = Life(tmp_path, world=2)
+        one.take(1)
+        slot = Slot.open(one.files()[0])
+        header = slot.header()
+        header["tensors"]["model.0.weight"][0][0] *= 2
+        slot.seal(json.dumps(header).encode())
+        found, refused = Life(tmp_path, world=3).snapshots.find()
+        assert (found, refused) == ([], ["states of 2 ranks, this run has 3"])
+
+
+class TestCopiesOfAnotherHost:
+    def test_a_slot_that_is_held_is_left_as_it_is(self, tmp_path, monkeypatch):
+        monkeypatch.setenv(COPIES, "1")
+        one = Life(tmp_path, keep=1)
+        one.train(1)
+        one.take(1)
+        (path,) = one.files()
+        with hold(path) as is_held:
+            assert is_held
+            one.take(*range(2, 12))
+            assert 1 in steps(Life(tmp_path, keep=1))
+        one.take(*range(12, 20))
+        assert steps(Life(tmp_path, keep=1)) == [19, 18, 17, 16, 15]  # three, and two to be held
+
+    def test_without_room_for_them_the_slots_stay_and_it_is_said(self, tmp_path, monkeypatch):
+        monkeypatch.setenv(COPIES, "1")
+        asked = []
+
+        def lacks_room(self, num_bytes, *, sharing):
+            asked.append(num_bytes)
+            return "the folder is small" if len(asked) == 1 else None
+
+        monkeypatch.setattr(Folder, "lacks_room", lacks_room)
+        said = []
+        one = Life(tmp_path, keep=3, said=said)
+        one.take(1, 2, 3, 4)
+        assert steps(Life(tmp_path)) == [4, 3, 2]
+        assert asked[0] / asked[1] == 7 / 3
+        assert (one.folder / NO_COPIES).read_text() == "the folder is small"
+        assert "leave out --neighbour-copies" in said[0]
 
 
 class TestRoom:

@@ -58,6 +58,18 @@ STATES = {
         "现在有另一个进程在写 {url}，本进程不再写入。请让其中一个换一个 URL",
     "the run has gone on from {url} in another home: {name} is longer or another there, and two ends of one run cannot be told apart. Go on there; or write another URL":
         "这次训练已从 {url} 在别的目录继续：那里的 {name} 更长或不同，同一训练的两个结尾无法分辨。请在那边继续，或换一个 URL",
+    # copies on a neighbour host
+    "rank {rank:n}, from {host:i}: {why:s}": "rank {rank}，来自 {host}：{why}",
+    "it has no room for copies: {why:s}": "它没有地方放副本：{why}",
+    "this host has no room to hold states: {why:s}": "本主机没有地方留住状态：{why}",
+    "there is no other host": "没有别的主机",
+    "{host:i} takes no copies: --neighbour-copies is missing there": "{host} 不接收副本：那里没有写 --neighbour-copies",
+    "a bit has changed under way, or in the memory it lay in": "传输途中或所在内存里有比特被改动",
+    "it came with a changed bit": "收到时有比特被改动",
+    "it is no longer there": "它已经不在了",
+    "this host was asked to leave": "本主机被要求离开",
+    "the states in memory are each a part of {theirs:n} ranks' and this start has {ours:n}": "内存里的状态各是 {theirs} 个 rank 的一部分，而本次启动有 {ours} 个",
+    "no state in memory is there for every rank": "内存里没有每个 rank 都有的状态",
     # states in shared memory
     "states of {theirs:n} ranks, this run has {ours:n}": "其中的状态来自 {theirs} 个 rank，本次训练有 {ours} 个",
     "{name:i}: {why:s}": "{name}：{why}",

@@ -39,10 +39,12 @@ from steadytrain.events.judgments import (
 )
 from steadytrain.events.kinds import Deed, Event, Fact, Judgment
 from steadytrain.events.processes import (
+    CopiesLacking,
     Heartbeat,
     HostGone,
     HostsWaiting,
     ProcessExited,
+    StatesBrought,
     Straggler,
     WorkersFinished,
     WorkersStarted,
@@ -83,6 +85,7 @@ __all__ = [
     "CheckpointMirrored",
     "CheckpointRefused",
     "CheckpointSaved",
+    "CopiesLacking",
     "Deed",
     "Diagnosis",
     "Event",
@@ -115,6 +118,7 @@ __all__ = [
     "RunBegan",
     "RunBranched",
     "RunEnded",
+    "StatesBrought",
     "StepRecord",
     "Straggler",
     "Trend",
@@ -155,6 +159,8 @@ KINDS: tuple[type[Event], ...] = (
     Straggler,
     HostGone,
     HostsWaiting,
+    CopiesLacking,
+    StatesBrought,
     Advice,
     Alarm,
     Incident,

@@ -47,13 +47,20 @@ class WorkersFinished(Fact, frozen=True):
 
 
 class Heartbeat(Fact, frozen=True):
-    """The supervisor's regular look at the slowest rank."""
+    """The supervisor's regular look at the slowest rank.
+
+    Attributes:
+        copied_step, copied_seconds: the newest state that each host's neighbour has a copy of, and
+            how old it is; None where hosts keep no copies, or have none yet.
+    """
 
     generation: int
     rank: int
     step: int | None
     phase: str
     silent_seconds: float
+    copied_step: int | None = None
+    copied_seconds: float | None = None
 
 
 class Straggler(Fact, frozen=True):
@@ -95,3 +102,34 @@ class HostsWaiting(Fact, frozen=True):
     generation: int
     hosts: tuple[str, ...]
     step: int | None = None
+
+
+class CopiesLacking(Fact, frozen=True):
+    """A host's states could not be copied into its neighbour's memory.
+
+    Attributes:
+        why: the same is told once of a start.
+    """
+
+    generation: int
+    host: str
+    why: str
+
+
+class StatesBrought(Fact, frozen=True):
+    """Before a start on other hosts than the one before, states in memory went to its ranks.
+
+    Attributes:
+        step: after which they are; None: none is there that every rank can have.
+        ranks, hosts: whose state was not at its place, and the host that it came from, in turn.
+        bytes: over the network.
+        why: what failed, or why there is none.
+    """
+
+    generation: int
+    step: int | None
+    ranks: tuple[int, ...] = ()
+    hosts: tuple[str, ...] = ()
+    bytes: int = 0
+    seconds: float = 0.0
+    why: str | None = None

@@ -15,8 +15,9 @@ from steadytrain.deaths import REQUEUE
 from steadytrain.errors import SettingError
 from steadytrain.events import ProcessExited
 from steadytrain.launch.book import Book
+from steadytrain.launch.courier import Courier
 from steadytrain.launch.ears import PREEMPTIONS
-from steadytrain.launch.homes import is_shared, show_home
+from steadytrain.launch.homes import insist_on_one_home, show_home
 from steadytrain.launch.hosts import Hosts
 from steadytrain.launch.keeper import WATCH_SECONDS, Keeper
 from steadytrain.launch.leader import Leader
@@ -40,6 +41,7 @@ class Allies(Keeper):
         open_book: the run's journal, while this host leads; one life of its writer each time.
         open_store: makes or joins a store.
         token: of this supervisor.
+        courier: copies states to a neighbour host, and has them brought; None: nobody does.
         settings: those of a `Keeper`.
     """
 
@@ -52,17 +54,20 @@ class Allies(Keeper):
         open_book: Callable[[], Book],
         open_store: OpenStore,
         env: Mapping[str, str],
+        courier: Courier | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(None, env={**env, HOST: hosts.name}, **settings)
         self._host = hosts.name
         self._hosts, self._open_book, self._open_store = hosts, open_book, open_store
+        self._courier = courier
         self._meeting = Meeting(
             hosts,
             token=token,
             nproc=nproc,
             open_store=open_store,
             is_to_leave=lambda: bool(self.ears.heard),
+            copies_port=0 if courier is None else courier.port,
         )
         self._round: Round | None = None
         self._before: Round | None = None
@@ -98,6 +103,9 @@ class Allies(Keeper):
             except RuntimeError as error:  # the leader's new store is gone already
                 self.dissolve(str(error).splitlines()[0])
                 continue
+            except SettingError:
+                self._say_goodbye()
+                raise
             if found is not None:
                 return found
             if self._is_out:
@@ -109,8 +117,7 @@ class Allies(Keeper):
         """The others cannot be reached: end the ranks here before anybody goes on without them."""
         say(f"{why}: this host ends its ranks and looks for the others")
         self._kill()
-        line = self._ally
-        age = min(line.word_age(), self._hosts.silent_seconds)
+        line, age = self._ally, min(self._ally.word_age(), self._hosts.silent_seconds)
         if line.age > CAUTION * self._hosts.silent_seconds:
             self._meeting.lose(line.why_broken or "it does not answer")
         else:
@@ -123,6 +130,8 @@ class Allies(Keeper):
         """Leave the others."""
         self._leave_round()
         self._meeting.close()
+        if self._courier is not None:
+            self._courier.close()
         if self._book is not None:
             self._book.close()
 
@@ -168,18 +177,23 @@ class Allies(Keeper):
             if self._before is not None:
                 self._leader.note_the_missing(self._before, self._meeting.lost)
         self._before = found
+        if self._courier is not None:
+            self._courier.enter(found.members, found.rank, lambda: bool(self.ears.heard))
 
     def _appoint(self) -> Start | None:
         """The store of the next start; None: the round is over before it began."""
         assert self._round is not None
-        self._report = Report(ready=self._start, obeyed=self._start - 1)
-        self._ally.tell(self._report)
+        self._tell_leader(Report(ready=self._start, obeyed=self._start - 1))
         found = self._call(self._leader) if self._leader is not None else self._hear()
         if found is None:
             return None
         self._appointment = found
         if self._leader is None:
-            self._insist_on_one_home(found)
+            # Another word meanwhile: that start is over already, and its file removed.
+            insist_on_one_home(
+                self._home, found.token, self._round.members[0].name,
+                is_over=lambda: self._ally.word.appointment != found,
+            )  # fmt: skip
             self._server = self._open_store(
                 found.address, found.port, False, self._hosts.silent_seconds
             )
@@ -220,8 +234,7 @@ class Allies(Keeper):
             word = self._ally.word
             if word.start > self._start:
                 self._start = word.start
-                self._report = Report(ready=self._start, obeyed=self._start - 1)
-                self._ally.tell(self._report)
+                self._tell_leader(Report(ready=self._start, obeyed=self._start - 1))
             if word.start == self._start and word.order is not None:
                 self._obey(word.order)
                 self._is_out = not self._may_restart
@@ -234,16 +247,8 @@ class Allies(Keeper):
             time.sleep(POLL_SECONDS)
         return None
 
-    def _insist_on_one_home(self, found: Appointment) -> None:
-        assert self._round is not None
-        # Another word meanwhile: that start is over already, and its file removed.
-        if not is_shared(self._home, found.token) and self._ally.word.appointment == found:
-            self._say_goodbye()
-            raise SettingError(
-                f"{self._home} on this host is not the same folder as on "
-                f"{self._round.members[0].name}, so checkpoints of one would be missing on the "
-                "other. Write --home with a folder on a file system that all hosts share."
-            )
+    def _copied(self) -> tuple[int | None, float | None]:
+        return (None, None) if self._leader is None else self._leader.copying.copied()
 
     def _take_generation(self) -> int:
         assert self._appointment is not None
@@ -251,10 +256,15 @@ class Allies(Keeper):
 
     def _note_start(self) -> None:
         self._exits, self._leave_step = {}, None
-        self._report = msgspec.structs.replace(
-            self._report, start=self._start, pids=tuple(self._present.pids.values())
-        )
-        self._ally.tell(self._report)
+        pids = tuple(self._present.pids.values())
+        self._tell_leader(msgspec.structs.replace(self._report, start=self._start, pids=pids))
+
+    def _tell_leader(self, report: Report) -> None:
+        if self._courier is not None:
+            self._courier.follow(self._ally.word)
+            report = self._courier.fill_in(report)
+        self._report = report
+        self._ally.tell(report)
 
     def watch(self) -> View:
         """Look at this host's ranks, and hear of the others, for a while."""
@@ -300,8 +310,7 @@ class Allies(Keeper):
             stands = take_stands(self._home, self._present.pids)
             places = {rank: stand.place for rank, stand in stands.items()}
             report = msgspec.structs.replace(report, answered=word.asks, places=places)
-        self._report = report
-        self._ally.tell(report)
+        self._tell_leader(report)
 
     def _follow(self) -> View | None:
         """Do what the leader says; None: the ranks go on."""
@@ -334,10 +343,8 @@ class Allies(Keeper):
         self._kill()
         is_unwanted = self._round is not None and order.without == self._round.rank
         is_leaving = bool(self.ears.heard) or is_unwanted
-        self._report = msgspec.structs.replace(
-            self._report, obeyed=self._start, is_going=is_leaving
-        )
-        self._ally.tell(self._report)
+        mine = msgspec.structs.replace(self._report, obeyed=self._start, is_going=is_leaving)
+        self._tell_leader(mine)
         self._may_restart = order.what != "end" and not is_leaving
         if order.what == "again" and not is_leaving:
             self._start += 1
@@ -385,8 +392,7 @@ class Allies(Keeper):
         self._may_restart = False
         if self._line is None:
             return
-        self._report = msgspec.structs.replace(self._report, is_going=True)
-        self._ally.tell(self._report)
+        self._tell_leader(msgspec.structs.replace(self._report, is_going=True))
         if self._leader is not None and self._ally.word.order is None:
             self._leader.order("regroup", words=f"host {self._host} leaves")
             self._linger()

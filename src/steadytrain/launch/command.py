@@ -59,6 +59,12 @@ def add_arguments(run: argparse.ArgumentParser) -> None:
         "--local-addr", metavar="ADDRESS", help="of this host, as the others reach it (its name)"
     )
     run.add_argument(
+        "--neighbour-copies",
+        action="store_true",
+        help="each host's states also lie in the memory of the next: a lost host costs no steps "
+        "since the last checkpoint; needs room for four more states a rank in /dev/shm",
+    )
+    run.add_argument(
         "--hang-after",
         type=float,
         default=60.0,
@@ -99,6 +105,7 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
             master=":".join(filter(None, (options.master_addr, options.master_port))),
             environ=os.environ,
         ),
+        "neighbour_copies": options.neighbour_copies,
         "floor_seconds": options.hang_after,
         "grace_seconds": options.grace,
         "preload": None if options.no_fork else options.preload,

@@ -211,7 +211,12 @@ class Keeper:
             self._told_at = now
             self._tell_heartbeat(slowest)
 
+    def _copied(self) -> tuple[int | None, float | None]:
+        """Step of the state that neighbour hosts have a copy of, and its age; none do here."""
+        return None, None
+
     def _tell_heartbeat(self, slowest: Seen) -> None:
+        step, age = self._copied()
         self._note_in_passing(
             Heartbeat(
                 generation=self._present.generation,
@@ -219,6 +224,8 @@ class Keeper:
                 step=slowest.step,
                 phase=slowest.phase,
                 silent_seconds=round(slowest.seconds, 3),
+                copied_step=step,
+                copied_seconds=age,
             )
         )
 

@@ -18,6 +18,7 @@ from steadytrain.events import (
     WorkersStarted,
 )
 from steadytrain.launch.book import Book
+from steadytrain.launch.copying import Copying
 from steadytrain.launch.hosts import Hosts
 from steadytrain.launch.keeper import MARGIN_STEPS, announce
 from steadytrain.launch.letters import Appointment, Order, Word
@@ -72,6 +73,7 @@ class Leader:
         self._tell = tell
         self._grace_seconds = grace_seconds
         self._generation = 0
+        self.copying = Copying(book, self._members)
         self._begin(0)
 
     def _begin(self, start: int) -> None:
@@ -127,7 +129,8 @@ class Leader:
             port=port,
             token=f"{self._members[0].token[:12]}-{self._generation}",
         )
-        self._line.speak(Word(start=start, appointment=found))
+        mind = self.copying.errand
+        self._line.speak(Word(start=start, appointment=found, copy=mind.copy, safe=mind.safe))
         return found
 
     def lead(self) -> None:
@@ -214,6 +217,8 @@ class Leader:
                 hosts=tuple(one.name for one in self._members for _ in range(one.nproc)),
             )
         )
+        if self._start == 0:
+            self.copying.note_brought(self._generation, reports)
         return True
 
     def _look_on(self, heard: Sequence[Heard]) -> None:
@@ -222,7 +227,14 @@ class Leader:
         if not seen:
             return
         self._tell(seen)
-        self._measure(find_slowest(seen).step)
+        slowest = find_slowest(seen).step
+        self._measure(slowest)
+        reports = [one.report for one in heard]
+        if all(one.start == self._start for one in reports):
+            mind = self.copying.look(self._generation, reports, slowest=slowest)
+            word = msgspec.structs.replace(self._line.word, copy=mind.copy, safe=mind.safe)
+            if word != self._line.word:
+                self._line.speak(word)
         if any(one.report.wants_out for one in heard):
             if any(one.step is None for one in seen):
                 self._part(heard)  # nobody has anything to save

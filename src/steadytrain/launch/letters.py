@@ -7,6 +7,7 @@ import msgspec
 from steadytrain.events import ProcessExited
 from steadytrain.launch.silence import Seen
 from steadytrain.launch.stacks import Place
+from steadytrain.launch.stock import Key
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,6 +15,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         token: of its supervisor; one that was started again has another.
+        copies_port: where it takes copies of others' states; 0: it does not.
         is_new: it took part in no round before; one that did leads, since it knows what was.
         place: in a fixed order of hosts; None: there is none.
         beat: counts up while it waits.
@@ -23,9 +25,27 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     address: str
     nproc: int
+    copies_port: int = 0
     is_new: bool = True
     place: int | None = None
     beat: int = 0
+
+
+class Brought(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host had brought into its memory for its ranks, before a start.
+
+    Attributes:
+        step: after which the states are; None: there is none that all ranks of the start can have.
+        ranks, hosts: whose state, and the host that it came from, in turn.
+        why: what failed.
+    """
+
+    step: int | None
+    ranks: tuple[int, ...] = ()
+    hosts: tuple[str, ...] = ()
+    bytes: int = 0
+    seconds: float = 0.0
+    why: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +63,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         wants_out: it was asked to leave, by the signal of a machine that is wanted.
         is_going: it leaves now.
         obeyed: the newest start whose order it has read.
+        keys: states that all its ranks have.
+        copied: the state that was to be copied last, when that has ended.
+        lacks: why the neighbour does not have it; "" if it has.
+        missed: a rank did not have that state any more.
+        brought: before the present round's first start.
     """
 
     beat: int = 0
@@ -58,6 +83,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     wants_out: bool = False
     is_going: bool = False
     obeyed: int = -1
+    keys: tuple[Key, ...] = ()
+    copied: Key | None = None
+    lacks: str = ""
+    missed: bool = False
+    brought: Brought | None = None
 
 
 class Appointment(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +126,8 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
         asks: number of the newest question of where the ranks stand.
         leave_step: the step after which all ranks save and leave.
         is_over: every host has read the order.
+        copy: the state that all hosts copy to their neighbours.
+        safe: the last one that all neighbours have.
     """
 
     beat: int = 0
@@ -105,6 +137,8 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
     leave_step: int | None = None
     order: Order | None = None
     is_over: bool = False
+    copy: Key | None = None
+    safe: Key | None = None
 
 
 Letter = Member | Report | Word

@@ -73,6 +73,7 @@ class Meeting:
     Args:
         open_store: makes or joins a store.
         is_to_leave: whether a signal asked for the end meanwhile.
+        copies_port: where this host takes copies of others' states; 0: it does not.
 
     Attributes:
         lost: the endpoint that was lost last.
@@ -86,13 +87,19 @@ class Meeting:
         nproc: int,
         open_store: OpenStore,
         is_to_leave: Callable[[], bool],
+        copies_port: int = 0,
     ) -> None:
         self.lost: str | None = None
         self._hosts = hosts
         self._open_store = open_store if hosts.backend != "etcd" else self._open_etcd
         self._is_to_leave = is_to_leave
         self._me = Member(
-            token=token, name=hosts.name, address=hosts.reach, nproc=nproc, place=hosts.place
+            token=token,
+            name=hosts.name,
+            address=hosts.reach,
+            nproc=nproc,
+            place=hosts.place,
+            copies_port=copies_port,
         )
         self._root = f"steadytrain/{hosts.run_id}"
         self._server: Store | None = None

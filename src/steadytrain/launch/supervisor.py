@@ -26,14 +26,16 @@ from steadytrain.events import Event
 from steadytrain.judge.restarts import RestartPolicy
 from steadytrain.launch.allies import Allies
 from steadytrain.launch.book import Book
+from steadytrain.launch.courier import Courier
 from steadytrain.launch.forks import Forks
 from steadytrain.launch.guard import Guard
 from steadytrain.launch.hosts import Hosts
 from steadytrain.launch.keeper import Keeper
 from steadytrain.launch.output import say
+from steadytrain.launch.parcels import secret_of
 from steadytrain.launch.silence import Limits, Silence
 from steadytrain.launch.workers import early_environment, elastic_agent, open_store
-from steadytrain.slots import folder_of
+from steadytrain.slots import COPIES, folder_of, is_wanted
 
 WRITER = "supervisor"
 
@@ -53,6 +55,9 @@ class Supervisor:
         grace_seconds: from a signal to the supervisor, passed on to the ranks, to SIGKILL.
         env: added to the ranks' environment.
         hosts: where this host meets others; None: it is the only one.
+        neighbour_copies: each host's states are copied into the memory of the next one, so that a
+            lost host costs no more steps than a lost rank. Costs memory for four more states a
+            rank, see docs/survival.md.
         preload: modules that ranks find imported when they start, besides torch and
             steadytrain.train; None: every rank is a new interpreter, which costs 2 s a start.
         on_event: is told every event once it is on record.
@@ -71,6 +76,7 @@ class Supervisor:
         home: Path,
         nproc: int = 1,
         hosts: Hosts | None = None,
+        neighbour_copies: bool = False,
         policy: RestartPolicy | None = None,
         floor_seconds: float = 60.0,
         starting_seconds: float = 600.0,
@@ -88,6 +94,10 @@ class Supervisor:
         self._limits = Limits(floor_seconds=floor_seconds, starting_seconds=starting_seconds)
         self._grace_seconds = grace_seconds
         self._env = _one_thread(nproc) | dict(env or {})
+        self._has_copies = neighbour_copies
+        if neighbour_copies:
+            _refuse_copies_of_nothing(hosts, {**os.environ, **self._env})
+            self._env[COPIES] = "1"
         self._preload = preload
         self._on_event = on_event or _tell_nobody
 
@@ -116,7 +126,7 @@ class Supervisor:
             )
             stack.callback(forks.close)
             forks.begin()
-            keeper, ally = self._make_keeper(stack, mark, forks)
+            keeper, ally = self._make_keeper(stack, mark, forks, Path(slots))
             stack.enter_context(keeper.ears)
             elastic_agent(
                 self._command, nproc=self._nproc, keeper=keeper, forks=forks, ally=ally
@@ -124,7 +134,7 @@ class Supervisor:
             return keeper.status
 
     def _make_keeper(
-        self, stack: contextlib.ExitStack, mark: str, forks: Forks
+        self, stack: contextlib.ExitStack, mark: str, forks: Forks, slots: Path
     ) -> tuple[Keeper, Allies | None]:
         settings: dict[str, Any] = {
             "home": self._home,
@@ -144,6 +154,7 @@ class Supervisor:
             token=mark,
             open_book=self._open_book,
             open_store=open_store,
+            courier=Courier(slots, secret_of(self._home)) if self._has_copies else None,
             **settings,
         )
         stack.callback(ally.close)
@@ -205,6 +216,19 @@ def _one_thread(nproc: int) -> dict[str, str]:
 
 def _tell_nobody(event: Event) -> None:
     """Nobody asked to be told."""
+
+
+def _refuse_copies_of_nothing(hosts: Hosts | None, environ: Mapping[str, str]) -> None:
+    if hosts is None:
+        raise SettingError(
+            "a single host has no neighbour that could keep copies of its states. Leave out "
+            "--neighbour-copies, or run on several hosts: --nnodes 2 --rdzv-endpoint HOST:PORT."
+        )
+    if not is_wanted({**environ, "STEADYTRAIN_GENERATION": "0"}):
+        raise SettingError(
+            "STEADYTRAIN_SHM=off keeps no states in memory, so there is nothing to copy. Leave out "
+            "--neighbour-copies, or unset STEADYTRAIN_SHM."
+        )
 
 
 def _refuse_nonsense(command: Sequence[str], nproc: int) -> None:

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from steadytrain.errors import CheckpointError
-from steadytrain.slots import ALIGN, Folder, Slot, key, round_up
-from steadytrain.train.state import Layout, layout, local
+from steadytrain.slots import ALIGN, COPIES, NO_COPIES, Folder, Slot, round_up
+from steadytrain.train.found import Found, find_whole, refuse_foreign, view
+from steadytrain.train.state import layout, local
 
 Buffers = dict[str, Tensor]
 Lie = tuple[torch.Size, tuple[int, ...], torch.dtype]
@@ -28,6 +29,10 @@ Lie = tuple[torch.Size, tuple[int, ...], torch.dtype]
 
 FEWEST = 3
 """Slots a rank needs, see above."""
+
+PINNED, ARRIVING = 2, 2
+"""States a rank more, where hosts keep copies of each other's: its own that the neighbour has and
+that it is getting, and a rank of the other neighbour's, the last whole one and the next."""
 
 HEADER_SLACK = 64 * 1024
 """Of the header, beyond its table of tensors: random states are 10 KB, in base 16 twice that."""
@@ -70,63 +75,6 @@ class Place:
     is_pinned: bool = False
 
 
-class Found:
-    """A state that an earlier life of this rank has left."""
-
-    def __init__(self, slot: Slot, header: dict[str, Any]) -> None:
-        self._slot = slot
-        self._header = header
-        self.key = key(header)
-
-    @property
-    def step(self) -> int:
-        return self.key[1]
-
-    @property
-    def draw(self) -> int:
-        return self.key[2]
-
-    @property
-    def leaves(self) -> dict[str, Any]:
-        leaves: dict[str, Any] = self._header["leaves"]
-        return leaves
-
-    @property
-    def optimizer_is_empty(self) -> bool:
-        return bool(self._header["optimizer_is_empty"])
-
-    @property
-    def rng(self) -> dict[str, Tensor]:
-        words: dict[str, str] = self._header["rng"]
-        return {
-            name: torch.frombuffer(bytearray.fromhex(one), dtype=torch.uint8)
-            for name, one in words.items()
-        }
-
-    @property
-    def layout(self) -> Layout:
-        """Shapes over all ranks."""
-        return {
-            name: (tuple(shape), getattr(torch, dtype))
-            for name, (shape, dtype, *_) in self._header["tensors"].items()
-        }
-
-    def inspect(self) -> None:
-        """Read every byte.
-
-        Raises:
-            CheckpointError: it is not as it was written.
-        """
-        self._slot.inspect()
-
-    def parts(self) -> Buffers:
-        """This rank's part of every tensor, where it lies."""
-        return {
-            name: _view(self._slot, getattr(torch, dtype), shape, stride, at)
-            for name, (_, dtype, shape, stride, at) in self._header["tensors"].items()
-        }
-
-
 class Mapped:
     """The slots of a rank: made, found again, sealed by a thread, given back.
 
@@ -138,7 +86,8 @@ class Mapped:
     def __init__(
         self, folder: Folder, *, keep: int, say: Callable[[str], None] | None = None
     ) -> None:
-        self.most = max(keep, FEWEST)
+        self._copies = PINNED if os.environ.get(COPIES) else 0
+        self.most = max(keep, FEWEST) + self._copies
         self._folder = folder
         self._say = say or _say_on_stderr
         self._sequence = 0
@@ -164,7 +113,7 @@ class Mapped:
             places.append(place)
             try:
                 header = slot.header()
-                self._refuse_foreign(header)
+                refuse_foreign(header, self._folder.identity)
             except CheckpointError as error:
                 if slot.is_sealed:
                     refused.append(f"{path.name}: {error}")
@@ -174,8 +123,10 @@ class Mapped:
             if slot.is_sealed:
                 place.sequence = int(header["sequence"])
                 found.append((place.sequence, Found(slot, header)))
-        for world in self._folder.of_others():
+        whole, worlds = find_whole(self._folder)
+        for world in worlds:
             refused.append(f"states of {world} ranks, this run has {self._folder.world}")
+        found += [(-1, one) for one in whole]
         found.sort(key=lambda one: (one[1].key, one[0]), reverse=True)
         self._sequence = max([self._sequence, *(one + 1 for one, _ in found)])
         return [one for _, one in found], places, refused
@@ -218,7 +169,7 @@ class Mapped:
         assert slot is not None
         for name, tensor in live.items():
             _, dtype, shape, stride, at = table[name]
-            part = _view(slot, getattr(torch, dtype), shape, stride, at)
+            part = view(slot, getattr(torch, dtype), shape, stride, at)
             place.buffers[name] = _as(tensor, part)
         place.lies = {name: _lie(tensor) for name, tensor in live.items()}
         if any(one.is_cuda for one in live.values()):
@@ -277,22 +228,25 @@ class Mapped:
         if num_bytes <= self._size:
             return
         here = int(os.environ.get("LOCAL_WORLD_SIZE", self._folder.world))
+        if self._copies:
+            self._insist_on_room_for_copies(num_bytes, here)
         why = self._folder.lacks_room(num_bytes * self.most, sharing=here)
         if why is not None:
             raise OSError(0, why)
         self._size = num_bytes
 
-    def _refuse_foreign(self, header: Mapping[str, Any]) -> None:
-        words = {
-            "format": "another version of steadytrain",
-            "home": "another home",
-            "rank": "another rank",
-            "world": "another number of ranks",
-            "fingerprint": "another model",
-        }
-        for name, mine in self._folder.identity.items():
-            if header.get(name) != mine:
-                raise CheckpointError(f"it is of {words[name]}: {header.get(name)}, not {mine}")
+    def _insist_on_room_for_copies(self, num_bytes: int, here: int) -> None:
+        """Go without them, and say so to a person and to the supervisor, if they do not fit."""
+        why = self._folder.lacks_room(num_bytes * (self.most + ARRIVING), sharing=here)
+        if why is None:
+            return
+        self.most, self._copies = self.most - PINNED, 0
+        (self._folder.path / NO_COPIES).write_text(why)
+        self._say(
+            f"this host takes no part in copies of states ({why}), so when a host is lost the run "
+            "goes back to its last checkpoint. Write a smaller snapshots=, mount a larger "
+            "/dev/shm, or leave out --neighbour-copies."
+        )
 
     def _work(self) -> None:
         """The thread: until nothing is left to seal."""
@@ -330,6 +284,14 @@ class Mapped:
             place.table = ""  # it fits no state any more, so the next one gets a larger slot
 
 
+def take_free(places: list[Place]) -> Place | None:
+    """Out of a list, the first whose memory no other process reads now."""
+    for at, place in enumerate(places):
+        if place.slot is None or not place.slot.is_held:
+            return places.pop(at)
+    return None
+
+
 def give_back(place: Place) -> None:
     """Let go of a slot's memory and name."""
     if place.slot is None:
@@ -358,18 +320,6 @@ def _table(live: Mapping[str, Tensor]) -> tuple[dict[str, list[Any]], int]:
         shape, stride = list(part.shape), list(part.stride())
         table[name] = [list(shapes[name][0]), dtype, shape, stride, begin]
     return table, end
-
-
-def _view(
-    slot: Slot, dtype: torch.dtype, shape: list[int], stride: list[int], begin: int
-) -> Tensor:
-    count = 1
-    for one in shape:
-        count *= one
-    if count == 0:
-        return torch.empty_strided(shape, stride, dtype=dtype)
-    flat = torch.frombuffer(slot.memory, dtype=dtype, count=count, offset=slot.payload + begin)
-    return flat.as_strided(shape, stride)
 
 
 def _as(tensor: Tensor, part: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch.distributed.tensor import DTensor
 
 from steadytrain.errors import CheckpointError, SettingError
 from steadytrain.slots import Slot
-from steadytrain.train.mapped import Buffers, Contents, Found, Mapped, Place, give_back
+from steadytrain.train.found import Found
+from steadytrain.train.mapped import Buffers, Contents, Mapped, Place, give_back, take_free
 from steadytrain.train.state import TrainingState, is_of_optimizer, layout, local
 
 
@@ -262,7 +263,8 @@ class Snapshots:
                 raise CheckpointError(f"{name} in shared memory has no place in this optimizer")
         _copy(live, saved)
         self._state.load_leaves(found.leaves)
-        self._state.load_rng(found.rng)
+        if found.is_mine:
+            self._state.load_rng(found.rng)
 
     def forget_found(self) -> None:
         """What an earlier run of this home left in shared memory is not of this one."""
@@ -303,7 +305,10 @@ class Snapshots:
         # Leases may have made one more than there shall be; the surplus is freed here.
         most = self._keep if self._mapped is None else self._mapped.most
         while self._spare and len(self._held) + 1 + len(self._spare) > most:
-            give_back(self._spare.pop(0))
+            surplus = take_free(self._spare)
+            if surplus is None:
+                break
+            give_back(surplus)
         return place
 
     def _slot(self, live: Buffers, leaves: dict[str, Any]) -> Place | None:
@@ -315,9 +320,9 @@ class Snapshots:
         place = None
         num_slots = len(self._held) + len(self._spare)
         if num_slots >= mapped.most:
-            if not self._spare:
+            place = take_free(self._spare)
+            if place is None:
                 return None  # all are leased: this one state does not outlive the process
-            place = self._spare.pop(0)
             if place.slot is None or not mapped.make_fit(place, live):
                 give_back(place)
                 place = None

@@ -1,7 +1,7 @@
 """States that an earlier life has left in shared memory, as all ranks see them together."""
 
 from steadytrain.errors import CheckpointError
-from steadytrain.train.mapped import Found
+from steadytrain.train.found import Found
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.snapshots import Snapshots
 from steadytrain.train.state import digest_rng
@@ -64,9 +64,10 @@ class Survivors:
                 raise CheckpointError(one)
         return found.step, found.draw
 
-    def rng(self, key: Key) -> str:
-        """Digest of this rank's random state when the state was taken."""
-        return digest_rng(self._mine[key].rng)
+    def rng(self, key: Key) -> str | None:
+        """Digest of this rank's random state when the state was taken; None of another rank's."""
+        found = self._mine[key]
+        return digest_rng(found.rng) if found.is_mine else None
 
     def pass_over(self, key: Key) -> None:
         """Do not offer a state again."""
