@@ -43,4 +43,10 @@ HOSTS = {
     "host {host:i} leaves": "主机 {host} 离开",
     "{names:l} leaves, and {left:n} hosts are too few": "{names} 离开，剩下 {left} 台主机太少",
     "rank {rank:n}: {cause:t}": "rank {rank}：{cause}",
+    # copies of states in the memory of the next host
+    "every host's states are in its neighbour's memory too, as of step {step:n}":
+        "每台主机的状态也已放进邻机的内存，第 {step} 步为止",
+    "this state could not be had: {why:t}": "没有取到这份状态：{why}",
+    "{name:i} does not tell what states it has: {error}": "{name} 没有说明它有哪些状态：{error}",
+    "a caller at the port for copies was turned away: {error}": "拒绝了一个连到副本端口的来访者：{error}",
 }  # fmt: skip

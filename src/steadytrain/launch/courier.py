@@ -141,7 +141,7 @@ class Courier:
                 done.append(move)
             else:
                 why = f"rank {move.state.rank}, from {self._members[move.at].name}: {found}"
-                say(f"the state of {why}")
+                say(f"this state could not be had: {why}")
         return Brought(
             step=plan.key[1],
             ranks=tuple(one.state.rank for one in done),
