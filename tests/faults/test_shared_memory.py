@@ -30,8 +30,8 @@ from tests.faults.test_exactness import (
     STEPS,
     KillAtCall,
     KillAtEvent,
-    KillSoonAfterStep,
     _die,
+    random_moments,
 )
 
 RUN = {
@@ -151,7 +151,7 @@ def test_death_at_a_chosen_moment(tmp_path, shared, unbroken, bombs):
     _assert_exact(tmp_path / "run", unbroken, bombs, shared)
 
 
-@pytest.mark.parametrize("bomb", [KillSoonAfterStep(100 + seed) for seed in range(20)], ids=repr)
+@pytest.mark.parametrize("bomb", random_moments(100), ids=repr)
 def test_death_at_a_random_moment(tmp_path, shared, unbroken, bomb):
     _assert_exact(tmp_path / "run", unbroken, [bomb], shared)
 

@@ -224,7 +224,8 @@ class TestTheProcess:
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background are deaf to it
 from steadytrain.train.writer import Writer
 writer = Writer()
 assert writer.is_ready()
