@@ -45,7 +45,7 @@ class Run:
         port = free_port()
         backend, etcd = more.pop("backend", "c10d"), more.pop("etcd", None)
         addresses = network.addresses if network else [f"127.0.0.{at + 1}" for at in range(number)]
-        endpoints = more.pop("endpoints", 1)
+        endpoints, further = more.pop("endpoints", 1), more.pop("options", ())
         settings = {
             "nnodes": nnodes,
             "endpoint": ",".join(f"{one}:{port}" for one in addresses[:endpoints]),
@@ -57,7 +57,7 @@ class Run:
 
         def begin(at):
             there = {"prefix": network.prefix(at), "env": network.env} if network else {}
-            options = ["--rdzv-backend", backend]
+            options = [*further, "--rdzv-backend", backend]
             if backend == "static":
                 options += ["--node-rank", str(at)]
             host = Host(
