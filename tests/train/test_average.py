@@ -2,9 +2,6 @@
 
 import json
 import math
-import multiprocessing
-import os
-import socket
 
 import pytest
 import torch
@@ -18,36 +15,20 @@ from steadytrain.events import PersonSaid, Remedy, RemedyDone, StepRecord
 from steadytrain.train import Ranks
 from steadytrain.train.average import Average
 from tests import rig
-
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["tests.rig"])
+from tests.ranks import together
 
 
-def _one_rank(rank, world, port, out, experiment):
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
+def _one_rank(rank, out, experiment):
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    found = globals()[experiment](rank, world)
+    found = globals()[experiment](rank, dist.get_world_size())
     (out / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 
 
 def run(tmp_path, world, experiment):
     """An experiment on every rank; what each of them found."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = [
-        _server.Process(target=_one_rank, args=(rank, world, port, tmp_path, experiment))
-        for rank in range(world)
-    ]
-    for one in ranks:
-        one.start()
-    for one in ranks:
-        one.join(120)
-        assert one.exitcode == 0
+    together(world, _one_rank, tmp_path, experiment, seconds=120)
     return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world)]
 
 
@@ -163,11 +144,8 @@ def test_one_rank_has_nobody_to_leave_out():
     assert "one rank only" in Average(bare()).reason_not()
 
 
-def _train_with_noise(rank, world, port, home, out, noise_after, stop_at):
+def _train_with_noise(rank, home, out, noise_after, stop_at):
     """Rank 1 is left out after update 24, by a person's order; from some update on it is noisy."""
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
     model, optimizer, guarded = rig.session(home, steps=40, ranks=Ranks.join())
     is_noisy = [False]
     if rank == 1:
@@ -190,21 +168,7 @@ def _train_with_noise(rank, world, port, home, out, noise_after, stop_at):
 
 
 def train(tmp_path, name, *, noise_after=1000, stop_at=None):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    lives = [
-        _server.Process(
-            target=_train_with_noise,
-            args=(rank, 2, port, tmp_path / name, tmp_path, noise_after, stop_at),
-        )
-        for rank in range(2)
-    ]
-    for life in lives:
-        life.start()
-    for life in lives:
-        life.join(180)
-        assert life.exitcode == 0
+    together(2, _train_with_noise, tmp_path / name, tmp_path, noise_after, stop_at, seconds=180)
     first, second = (json.loads((tmp_path / f"{name}-{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     return first
