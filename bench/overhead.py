@@ -68,6 +68,56 @@ def measure(
     **switches,
 ):
     """Median seconds of both kinds of step; operations of one of each if they are to be counted."""
+    times: dict[str, list[float]] = defaultdict(list)
+    with _pair(
+        steps=steps, snapshot_every=snapshot_every, config=config, device=device, batch=batch,
+        dtype=dtype, **switches,
+    ) as (run, guarded, bare, optimizer):  # fmt: skip
+        for one in run:
+            # Turn about, since the first to touch a batch pays for fetching it into the caches.
+            for name in ("guarded", "bare") if run.step_number % 2 else ("bare", "guarded"):
+                _wait(device)
+                began = clock()
+                with _counting(count and run.step_number in COUNTED, times[f"{name} operations"]):
+                    if name == "guarded":
+                        run.backward(guarded(one.tokens_BT), one)
+                        run.step()
+                    else:
+                        _bare_step(bare, optimizer, one)
+                _wait(device)
+                times[name].append(clock() - began)
+    return {
+        name: statistics.median(values[10:] or values) for name, values in times.items() if values
+    }
+
+
+def pace(*, steps: int, block: int, device: str, **settings) -> dict[str, float]:
+    """Median seconds a step, of `block` steps in a row that are waited for together."""
+    times: dict[str, list[float]] = defaultdict(list)
+    with _pair(steps=steps, device=device, **settings) as (run, guarded, bare, optimizer):
+        held = []
+        for one in run:
+            if not held:
+                _wait(device)
+                began = time.perf_counter()
+            run.backward(guarded(one.tokens_BT), one)
+            run.step()
+            held.append(one)
+            if len(held) < block:
+                continue
+            _wait(device)
+            times["guarded"].append((time.perf_counter() - began) / block)
+            began = time.perf_counter()
+            while held:
+                _bare_step(bare, optimizer, held.pop(0))
+            _wait(device)
+            times["bare"].append((time.perf_counter() - began) / block)
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+@contextlib.contextmanager
+def _pair(*, steps, snapshot_every, config, device, batch, dtype, **switches):
+    """A guarded run, its model, and a bare model with its optimizer."""
     corpus = Corpus.load(context=config.context, seed=0)
     guarded, bare = (Transformer(config, seed=0).to(device, dtype) for _ in range(2))
     optimizers = [
@@ -75,7 +125,6 @@ def measure(
         for model in (guarded, bare)
     ]
     feed = Feed(corpus, batch_size=batch, device=device)
-    times: dict[str, list[float]] = defaultdict(list)
     with (
         tempfile.TemporaryDirectory() as home,
         Session(
@@ -91,22 +140,7 @@ def measure(
             **switches,
         ) as run,
     ):
-        for one in run:
-            # Turn about, since the first to touch a batch pays for fetching it into the caches.
-            for name in ("guarded", "bare") if run.step_number % 2 else ("bare", "guarded"):
-                _wait(device)
-                began = clock()
-                with _counting(count and run.step_number in COUNTED, times[f"{name} operations"]):
-                    if name == "guarded":
-                        run.backward(guarded(one.tokens_BT), one)
-                        run.step()
-                    else:
-                        _bare_step(bare, optimizers[1], one)
-                _wait(device)
-                times[name].append(clock() - began)
-    return {
-        name: statistics.median(values[10:] or values) for name, values in times.items() if values
-    }
+        yield run, guarded, bare, optimizers[1]
 
 
 COUNTED = range(5, 9)
@@ -219,9 +253,20 @@ def main() -> None:
             f"{name}: guarded {1e3 * found['guarded']:.2f} ms, bare {1e3 * found['bare']:.2f} ms, "
             f"ratio {ratio:.4f}"
         )
-    if not options.cuda:
-        for name, ms in shares(PARTS, steps=options.steps, snapshot_every=10, **where).items():
-            print(f"  {name}: {ms:.3f} ms")
+    if options.cuda:
+        for batch in (8, 32):
+            for every, name in ((NEVER, "without snapshots"), (10, "a snapshot every 10 steps")):
+                found = pace(
+                    steps=options.steps, block=10, snapshot_every=every, **where | {"batch": batch}
+                )
+                print(
+                    f"ten steps in a row, {batch} x 1,024 tokens, {name}: guarded "
+                    f"{1e3 * found['guarded']:.2f} ms, bare {1e3 * found['bare']:.2f} ms a step, "
+                    f"ratio {found['guarded'] / found['bare']:.4f}"
+                )
+    parts = HOST_PARTS if options.cuda else PARTS
+    for name, ms in shares(parts, steps=options.steps, snapshot_every=10, **where).items():
+        print(f"  {name}: {ms:.3f} ms")
 
 
 if __name__ == "__main__":

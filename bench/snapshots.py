@@ -100,8 +100,8 @@ def machine() -> str:
     )
 
 
-def make_state(num_parameters: int) -> TrainingState:
-    model = Blocks(num_parameters)
+def make_state(num_parameters: int, device: str = "cpu") -> TrainingState:
+    model = Blocks(num_parameters).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)

@@ -11,6 +11,9 @@ import msgspec
 
 LOWEST_THIRD = 1 / 3
 
+FOR_GOOD = 10**9
+"""`hold_steps` of what must name them: more than any run has."""
+
 Clipping = Literal["zclip", "adagc", "spikes"]
 
 

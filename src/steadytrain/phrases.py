@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from steadytrain.actions import (
+    FOR_GOOD,
     Action,
     AskPerson,
     BeginDecay,
@@ -69,17 +70,17 @@ def _action(action: Action) -> str:
         case SkipDraws():
             return f"leave out {size(action.ranges)} sequences"
         case ScaleLearningRate():
-            again = f", re-warmed over {action.rewarm_steps} steps" if held else ""
+            again = f", re-warmed over {action.rewarm_steps} steps" if _ends(action) else ""
             return f"learning rate x{action.factor:g}{held}{again}"
         case ScaleEpsilon():
             return f"epsilon x{action.factor:g}"
         case ScaleShallowGradients():
-            again = f", relaxed over {action.relax_steps} steps" if held else ""
+            again = f", relaxed over {action.relax_steps} steps" if _ends(action) else ""
             where = "shallow gradients" if action.reach else "gradients of the embedding"
             return f"{where} x{action.alpha:g}{held}{again}"
         case SetZLoss():
             on = " on the largest logit" if action.form == "max" else ""
-            again = f", relaxed over {action.relax_steps} steps" if held else ""
+            again = f", relaxed over {action.relax_steps} steps" if _ends(action) else ""
             return f"z-loss {action.coefficient:g}{on}{held}{again}"
         case SetClipping():
             return f"{_CLIPPING[action.method]}{held}"
@@ -104,7 +105,7 @@ def _action(action: Action) -> str:
 
 def _action_zh(action: Action) -> str:
     hold = getattr(action, "hold_steps", None)
-    held = "" if hold is None else f"，保持 {hold} 步"
+    held = f"，保持 {hold} 步" if _ends(action) else "，此后一直如此" if hold else ""
     match action:
         case SkipUpdate():
             return f"拦下第 {action.step} 步的更新"
@@ -113,17 +114,17 @@ def _action_zh(action: Action) -> str:
         case SkipDraws():
             return f"剔除 {size(action.ranges)} 条序列"
         case ScaleLearningRate():
-            again = f"，{action.rewarm_steps} 步内回升" if held else ""
+            again = f"，{action.rewarm_steps} 步内回升" if _ends(action) else ""
             return f"学习率乘以 {action.factor:g}{held}{again}"
         case ScaleEpsilon():
             return f"epsilon 乘以 {action.factor:g}"
         case ScaleShallowGradients():
-            again = f"，{action.relax_steps} 步内恢复" if held else ""
+            again = f"，{action.relax_steps} 步内恢复" if _ends(action) else ""
             where = "浅层梯度" if action.reach else "嵌入层梯度"
             return f"{where}乘以 {action.alpha:g}{held}{again}"
         case SetZLoss():
             on = "（取最大 logit）" if action.form == "max" else ""
-            again = f"，{action.relax_steps} 步内恢复" if held else ""
+            again = f"，{action.relax_steps} 步内恢复" if _ends(action) else ""
             return f"z-loss 设为 {action.coefficient:g}{on}{held}{again}"
         case SetClipping():
             return f"{_CLIPPING_ZH[action.method]}{held}"
@@ -148,4 +149,10 @@ def _action_zh(action: Action) -> str:
 
 def _held(action: Action) -> str:
     hold = getattr(action, "hold_steps", None)
-    return "" if hold is None else f" for {hold} steps"
+    return f" for {hold} steps" if _ends(action) else " for good" if hold else ""
+
+
+def _ends(action: Action) -> bool:
+    """Whether it holds for some steps only."""
+    hold = getattr(action, "hold_steps", None)
+    return hold is not None and hold < FOR_GOOD

@@ -367,6 +367,22 @@ def test_a_step_repeated_by_another_number_of_ranks_may_differ_in_the_last_bits(
     assert court.tell(again)[0].topic == "not reproducible"
 
 
+def test_a_step_repeated_on_a_gpu_may_differ_in_the_last_bits_in_every_later_attempt(court):
+    seen = {one.step: one.loss for one in court.state.recent}
+    for attempt, cause in ((2, "restart"), (3, "rollback")):
+        court.tell(
+            AttemptBegan(
+                attempt=attempt, step=117, draw=3744, cause=cause, exact=cause != "restart"
+            )
+        )
+        near = msgspec.structs.replace(
+            record(118, (1.0,) * 3, attempt=attempt), loss=seen[118] * (1 + 1e-4)
+        )
+        assert court.tell(near) == ()
+    far = msgspec.structs.replace(record(119, (1.0,) * 3, attempt=3), loss=seen[119] * 1.05)
+    assert court.tell(far)[0].topic == "not reproducible"
+
+
 def test_limits_hold_back_what_is_far_beyond_the_band_and_no_more(court):
     limits = court.judge.limits(court.state)
     level = court.state.windows["loss"].blocks[-1].level

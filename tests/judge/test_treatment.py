@@ -468,6 +468,12 @@ class TestTheLadder:
         )
         assert not isinstance(rung.plan[0], AskPerson)
 
+    def test_an_outbreak_that_is_over_and_has_harmed_nothing_is_watched(self):
+        place = _place(cause="shallow gradient outbreak", recovered=True, is_harmed=False)
+        assert [rung.plan for rung in Ladder().rungs(place)] == [()]
+        for fields in ({"recovered": False}, {"is_harmed": True}):
+            assert Ladder().choose(msgspec.structs.replace(place, **fields)).plan
+
     def test_the_learning_rate_is_not_lowered_without_end(self):
         rungs = Ladder().rungs(_place(lr_left=0.05))
         assert not any(isinstance(a, ScaleLearningRate) for rung in rungs for a in rung.plan)

@@ -9,6 +9,7 @@ import torch
 
 from steadytrain import journal
 from steadytrain.events import Alarm, Diagnosis, OptimizerSettings, Remedy, StepRecord
+from steadytrain.train.reruns import merge_reruns, repeats_exactly
 from tests import rig
 
 STEPS = 24
@@ -73,6 +74,36 @@ def test_a_healthy_run_comes_out_as_recorded(tmp_path):
     assert seen.twins[0] == seen.twins[1]
     assert np.isfinite([seen.remade.full_rate, seen.remade.half_rate]).all()
     assert seen.remade.full_rate != seen.remade.half_rate
+
+
+def _parts(*twins):
+    nothing = {"differs_at": None, "differs_in": None, "weights_differ": 0, "moments_differ": 0}
+    return [{**nothing, "twice": one} for one in twins]
+
+
+def test_an_answer_in_other_last_bits_is_a_fault_where_the_device_repeats_itself():
+    one, near, far = (2.5, 1.0, 1e-9), (2.5, 1.0 + 1e-6, 2e-9), (2.5, 1.1, 1e-9)
+    alike = _parts((one, near), (near, one), (one, one))
+    assert merge_reruns(alike, exact=True)["unlike_ranks"] == (0, 1)
+    assert merge_reruns(alike, exact=False)["unlike_ranks"] == ()
+    assert merge_reruns(_parts((one, near), (far, far), (near, one)), exact=False) == {
+        "differs_at": None, "differs_in": None, "weights_differ": 0, "moments_differ": 0,
+        "unlike_ranks": (1,),
+    }  # fmt: skip
+    assert merge_reruns(_parts((one, far)), exact=False)["unlike_ranks"] == (0,)
+    assert merge_reruns(_parts((one, one), (far, far)), exact=False)["unlike_ranks"] == (0, 1)
+    nothing = (float("nan"), 1.0)
+    assert merge_reruns(_parts((nothing, nothing)), exact=True)["unlike_ranks"] == ()
+
+
+def test_a_cpu_repeats_itself_and_a_gpu_does_if_told_to():
+    assert repeats_exactly(torch.device("cpu"))
+    assert not repeats_exactly(torch.device("cuda"))
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert repeats_exactly(torch.device("cuda"))
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_the_run_is_left_as_it_was_to_the_bit(tmp_path):

@@ -40,6 +40,7 @@ REMEDIES = {
     "it breaks whenever the learning rate comes back: it stays at half the plan":
         "学习率一恢复就出问题：此后保持为计划值的一半",
     "nothing held at this learning rate: begin the decay now": "在这一学习率下什么都稳不住：现在就开始衰减",
+    "the gradients are in their band again, and no loss was harmed": "梯度已回到正常范围，损失未受影响",
     "nothing but the text is odd so far: leave the rest of it out, keep the model":
         "到目前为止只有文本异常：剔除其余坏文本，模型不动",
     "return to the state before the corrupt sequences and leave them out": "退回到损坏序列之前的状态，并剔除这些序列",

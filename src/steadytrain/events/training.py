@@ -43,6 +43,7 @@ class AttemptBegan(Fact, frozen=True):
 
     Attributes:
         world: ranks, where there are not as many as the run began with.
+        exact: whether the ranks' devices repeat an update to the bit; GPUs do if torch is told to.
     """
 
     attempt: int
@@ -52,6 +53,7 @@ class AttemptBegan(Fact, frozen=True):
     remedy: str | None = None
     checkpoint: str | None = None
     world: int | None = None
+    exact: bool = True
 
 
 class RunEnded(Fact, frozen=True):

@@ -3,6 +3,7 @@
 import msgspec
 
 from steadytrain.actions import (
+    FOR_GOOD,
     BeginDecay,
     ClipAttention,
     ExcludeRank,
@@ -37,9 +38,6 @@ from steadytrain.causes import (
 from steadytrain.judge.evidence import Unlike
 from steadytrain.judge.rung import Place, Rung, ask, watch
 from steadytrain.ranges import Ranges, merge
-
-FOR_GOOD = 10**9
-"""More steps than any run has."""
 
 
 class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,7 +100,8 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if place.cause == MIXTURE:
             return (watch("another mixture is no illness; the losses of its domains are watched"),)
         if place.cause == SHALLOW_GRADIENTS:
-            return (*self._for_shallow_gradients(place), *self._for_instability(place))
+            shallow = self._for_shallow_gradients(place)
+            return (*shallow, *self._for_instability(place)) if shallow[0].plan else shallow
         if place.cause == LOGIT_GROWTH:
             return self._for_logit_growth(place)
         if place.cause == NOT_KNOWN and (place.recovered or not place.is_harmed):
@@ -230,6 +229,8 @@ class Doses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return (*rungs, ask("the data order goes on repeating itself"))
 
     def _for_shallow_gradients(self, place: Place) -> tuple[Rung, ...]:
+        if place.recovered and not place.is_harmed:
+            return (watch("the gradients are in their band again, and no loss was harmed"),)
         if not place.landed:
             damp = self._damp(place.due - 1)
             return (

@@ -98,7 +98,7 @@ def run(settings: Settings) -> int:
     runs = [_Run(guarded, settings, plan=plan_path, threads=1 if planned else 2)]
     if planned:
         runs.append(_Run(root / "undisturbed", settings, plan=None, threads=1))
-    outside = _Outside(guarded, planned)
+    outside = Outside(guarded, planned)
     outside.start()
     try:
         _tell(runs, settings, console, corpus.domains)
@@ -142,7 +142,7 @@ class _Run:
             self.process.wait(timeout=60)
 
 
-class _Outside(threading.Thread):
+class Outside(threading.Thread):
     """Kills, freezes and tears from outside the training process, each once."""
 
     def __init__(self, home: Path, planned: Sequence[Fault]) -> None:

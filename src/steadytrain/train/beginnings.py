@@ -12,6 +12,7 @@ from steadytrain.train.deeds import Deeds
 from steadytrain.train.feed import Feed
 from steadytrain.train.memory import Order
 from steadytrain.train.ranks import Ranks
+from steadytrain.train.reruns import repeats_exactly
 from steadytrain.train.trajectory import Trajectory
 
 BranchFrom = str | Path | tuple[str | Path, int]
@@ -78,6 +79,7 @@ def begin_life(
             cause="restart" if past.attempt else "start",
             checkpoint=checkpoint,
             world=ranks.world if past.world not in (None, ranks.world) else None,
+            exact=repeats_exactly(feed.device),
         )
     )
     at.begin(is_branch=is_branch)

@@ -27,7 +27,7 @@ from steadytrain.train.proofreader import Proofreader
 from steadytrain.train.ranks import Ranks
 from steadytrain.train.recorder import REPEATS, Flight, Recorder
 from steadytrain.train.replicas import MOST_NAMED, Replicas, kind_of
-from steadytrain.train.reruns import Reruns, merge_reruns
+from steadytrain.train.reruns import Reruns, merge_reruns, repeats_exactly
 from steadytrain.train.snapshots import Snapshot, Snapshots
 from steadytrain.train.softcap import GROWING, as_evidence, look_at
 from steadytrain.train.state import TrainingState, local
@@ -145,7 +145,9 @@ class Examiner:
             digest=digest,
             **_merge_losses([part[3] for part in gathered]),
             **merge_marks([part[4] for part in gathered]),
-            **merge_reruns([part[5] for part in gathered]),
+            **merge_reruns(
+                [part[5] for part in gathered], exact=repeats_exactly(self._feed.device)
+            ),
             **as_evidence([part[6] for part in gathered]),
         )
 
@@ -181,7 +183,7 @@ class Examiner:
         )
         if remade is None:
             return {}
-        # The same few sequences on every rank, so that digests can be compared.
+        # The same few sequences on every rank, so that answers can be compared.
         shared = self._ranks.tell(tuple(healthy[-1].draws[: self._feed.batch_size].tolist()))
         first, second = self._reruns.twice(shared)
         return {
