@@ -48,7 +48,7 @@ def main() -> None:
         _measure(kept, slots, mapped, num_bytes, options.rounds)
         slots.close(has_ended=True)
     finally:
-        shutil.rmtree(shared)
+        shutil.rmtree(shared, ignore_errors=True)
 
 
 def _measure(
