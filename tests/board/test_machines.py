@@ -68,3 +68,14 @@ def test_ranks_of_a_host_that_is_gone_are_dead_until_the_next_start(tmp_path):
     again = ev.WorkersStarted(generation=1, pids=(5, 6, 7, 8), hosts=("a", "a", "c", "c"))
     found = machines(_watched(tmp_path / "y", of_supervisor=(started, gone, again)), "en")
     assert not any(one["died"] for one in found["ranks"])
+
+
+def test_states_from_a_neighbours_memory_and_copies_that_lack_are_told(tmp_path):
+    lacking = ev.CopiesLacking(generation=0, host="b", why="no room")
+    brought = ev.StatesBrought(generation=1, step=40, ranks=(2, 3), hosts=("a", "a"), bytes=9)
+    none = ev.StatesBrought(generation=2, step=None, why="two hosts in a row are gone")
+    one = _watched(tmp_path, of_supervisor=(lacking, brought, none))
+    for lang in ("en", "zh"):
+        story = machines(one, lang)["story"]
+        assert [line["tone"] for line in story] == ["warn", "act", "warn"]
+    assert "no room" in machines(one, "en")["story"][0]["words"]

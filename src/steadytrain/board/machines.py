@@ -19,6 +19,7 @@ from steadytrain.events import (
     CheckpointFailed,
     CheckpointRefused,
     CheckpointSaved,
+    CopiesLacking,
     GiveUp,
     Heartbeat,
     HostGone,
@@ -27,6 +28,7 @@ from steadytrain.events import (
     MirrorFailed,
     ProcessExited,
     Restart,
+    StatesBrought,
     WorkersFinished,
     WorkersStarted,
 )
@@ -46,7 +48,8 @@ def machines(one: Watched, lang: str) -> dict[str, Any]:
             if isinstance(
                 noted.event,
                 ProcessExited | Restart | GiveUp | WorkersStarted | WorkersFinished | JudgingEnded
-                | CheckpointRefused | CheckpointFailed | MirrorFailed | HostGone | HostsWaiting,
+                | CheckpointRefused | CheckpointFailed | MirrorFailed | HostGone | HostsWaiting
+                | StatesBrought | CopiesLacking,
             )
             or (isinstance(noted.event, AttemptBegan) and noted.event.cause != "start")
             if (told := line(number, noted, lang)) is not None

@@ -7,6 +7,7 @@ from steadytrain.events import (
     Alarm,
     CheckpointFailed,
     CheckpointRefused,
+    CopiesLacking,
     Event,
     GiveUp,
     HostGone,
@@ -21,6 +22,7 @@ from steadytrain.events import (
     RemedyDone,
     Restart,
     RestoreVerified,
+    StatesBrought,
     Trend,
     TrialDone,
     TrialWanted,
@@ -81,8 +83,10 @@ def tone(event: Event) -> str:
             return "act"
         case PersonSaid():
             return "person"
-        case Trend(is_expected=False):
+        case Trend(is_expected=False) | CopiesLacking() | StatesBrought(step=None):
             return "warn"
+        case StatesBrought():
+            return "act"
     return "plain"
 
 
