@@ -9,8 +9,10 @@ import numpy as np
 
 from steadytrain.board.series import Floats, decimate
 
-WIDTH, HEIGHT = 720, 220
-LEFT, RIGHT, TOP, BOTTOM = 64, 84, 22, 26
+WIDTH, HEIGHT = 720, 234
+LEFT, RIGHT, TOP, BOTTOM = 64, 84, 36, 26
+"""Above the curves stand the title and, below it, the numbers of incidents."""
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31")
 """Readable for colour-blind people on light and dark. Source: Okabe and Ito 2008."""
 
@@ -67,9 +69,9 @@ def chart(
         return HEIGHT - BOTTOM - (min(max(y, low), high) - low) * up
 
     body = [f'<text class="title" x="{LEFT}" y="14">{escape(title)}</text>']
-    for tick in _ticks(low, high):
+    for tick in _log_ticks(low, high) if log else _ticks(low, high):
         y = at_y(tick)
-        label = f"{math.exp(tick):.3g}" if log else f"{tick:.4g}"
+        label = _number(math.exp(tick) if log else tick)
         body.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         body.append(
             f'<text class="tick" x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{label}</text>'
@@ -140,6 +142,27 @@ def _ticks(low: float, high: float) -> list[float]:
     step = min((m * power for m in (1, 2, 5, 10)), key=lambda one: abs(one - rough))
     first = math.ceil(low / step) * step
     return [first + index * step for index in range(int((high - first) / step) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Natural logarithms of round numbers between two: powers of ten, or 1, 2 and 5 of each, or as
+    on a plain axis where that would be fewer than three."""
+    powers = range(math.floor(low / math.log(10)), math.ceil(high / math.log(10)) + 1)
+    for parts in ((1,), (1, 2, 5)):
+        found = [math.log(part) + power * math.log(10) for power in powers for part in parts]
+        inside = [one for one in found if low <= one <= high]
+        if len(inside) >= 3:
+            return inside[:: math.ceil(len(inside) / 7)]
+    return [math.log(one) for one in _ticks(math.exp(low), math.exp(high)) if one > 0]
+
+
+def _number(value: float) -> str:
+    """
+    >>> [_number(one) for one in (0.00005, 0.25, 12.5, 400_000.0)]
+    ['5e-5', '0.25', '12.5', '400,000']
+    """
+    words = f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+    return words.replace("e-0", "e-").replace("e+0", "e")
 
 
 def _path(line: Line, at_x, at_y) -> str:  # type: ignore[no-untyped-def]
