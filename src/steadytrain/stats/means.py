@@ -17,7 +17,7 @@ def mean_limit(values: NDArray[np.float64], count: float, chance: float) -> floa
     Chernoff's bound (Chernoff 1952) with the cumulants of the values seen. They know nothing beyond
     their largest: where the bound would rest on the few that are rarer than one in sqrt(N), nothing
     is said. Source: at one in N, 5 of 280,000 clean groups of 3 and 4 texts passed the limit for a
-    chance of 1e-7, at one in sqrt(N) none of 330,000 (LOG.md 2026-11-28).
+    chance of 1e-7, at one in sqrt(N) none of 760,000 (LOG.md 2026-11-28).
 
     Args:
         values: a sample of what is averaged, shape (N,).
