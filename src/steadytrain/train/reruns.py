@@ -291,7 +291,7 @@ class Reruns:
         return no_sync() if no_sync is not None else contextlib.nullcontext()
 
     def _take(self, step: int) -> Snapshot:
-        return Snapshots(self._state, keep=1).take(step, self._feed.draw)
+        return Snapshots(self._state, keep=1, pinned=False).take(step, self._feed.draw)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a state in place of the present one, for as long as that is kept."""

@@ -119,12 +119,22 @@ class Snapshots:
         state: where they are taken from and put back.
         keep: states held, each as large as weights and moments together.
         mapped: slots in shared memory; three at least, if `keep` is less.
+        pinned: of a GPU's states, in memory that its copies need not wait for. Pinning costs 1 s a
+            GB, and torch gives pinned memory back to itself only: not for a state that is held for
+            a moment.
 
     Raises:
         SettingError: keep < 1.
     """
 
-    def __init__(self, state: TrainingState, *, keep: int, mapped: Mapped | None = None) -> None:
+    def __init__(
+        self,
+        state: TrainingState,
+        *,
+        keep: int,
+        mapped: Mapped | None = None,
+        pinned: bool = True,
+    ) -> None:
         if keep < 1:
             raise SettingError(
                 f"keep={keep} holds no state, so every rollback would have to read the disk. "
@@ -133,6 +143,7 @@ class Snapshots:
         self._state = state
         self._keep = keep
         self._mapped = mapped
+        self._pinned = pinned
         self._held: list[Snapshot] = []
         self._spare: list[Place] = []
 
@@ -300,8 +311,9 @@ class Snapshots:
         if place is None:
             place = self._spare.pop() if self._spare else Place(buffers={})
             for name, tensor in live.items():
-                if name not in place.buffers or not _fits(place.buffers[name], tensor):
-                    place.buffers[name] = _host_like(tensor)
+                pin = self._pinned and tensor.is_cuda
+                if name not in place.buffers or not _fits(place.buffers[name], tensor, pin):
+                    place.buffers[name] = _host_like(tensor, pin)
         # Leases may have made one more than there shall be; the surplus is freed here.
         most = self._keep if self._mapped is None else self._mapped.most
         while self._spare and len(self._held) + 1 + len(self._spare) > most:
@@ -352,13 +364,13 @@ def _copy(to: Buffers, source: Buffers) -> None:
     )
 
 
-def _fits(buffer: Tensor, tensor: Tensor) -> bool:
+def _fits(buffer: Tensor, tensor: Tensor, pin: bool) -> bool:
     held, wanted = local(buffer), local(tensor)
     return (
         held.shape == wanted.shape
         and held.dtype == wanted.dtype
         and held.stride() == wanted.stride()
-        and held.is_pinned() == wanted.is_cuda
+        and held.is_pinned() == pin
     )
 
 
@@ -366,10 +378,10 @@ def _describe(part: Tensor) -> str:
     return f"{list(part.shape)} of {str(part.dtype).removeprefix('torch.')}"
 
 
-def _host_like(tensor: Tensor) -> Tensor:
-    """Host memory for this rank's part; pinned for a GPU, so that a copy is not waited for."""
+def _host_like(tensor: Tensor, pin: bool) -> Tensor:
+    """Host memory for this rank's part."""
     part = local(tensor)
-    buffer = torch.empty_like(part, device="cpu", pin_memory=part.is_cuda)
+    buffer = torch.empty_like(part, device="cpu", pin_memory=pin)
     if isinstance(tensor, DTensor):
         # Not from_local(), which would move the buffer to the mesh's device.
         return DTensor(buffer, tensor._spec, requires_grad=False)  # type: ignore[no-untyped-call]
