@@ -101,7 +101,7 @@ class Examiner:
         affected = self._recorder.between(onset, step)
         healthy = self._recorder.between(onset - 32, onset - 1)
         read = self._read_around(onset, step)
-        sequences, texts = self._choose(affected, healthy, read)
+        sequences, texts = self._choose(affected, healthy, read) if self._ranks.counts else ((), [])
         unlike = self._replicas.compare_each()
         # Where replicas came apart, the state before the onset was alike on all of them.
         margin = 1 if any(name.startswith("replica") for name in incident.signals) else 2

@@ -161,6 +161,11 @@ class Feed:
         return tuple(self.order.domains)
 
     @property
+    def part(self) -> tuple[int, int]:
+        """Which part of a batch this rank reads, of how many."""
+        return self._rank, self._world
+
+    @property
     def device(self) -> torch.device:
         """Where batches are put."""
         return self._device

@@ -192,7 +192,7 @@ def _whole(norm_P: Tensor, grads: Sequence[Tensor]) -> Tensor:
     for index, grad in enumerate(grads):
         if isinstance(grad, DTensor):
             mesh, places = grad.device_mesh, grad.placements
-            cut = tuple(mesh.get_group(at) for at, one in enumerate(places) if one.is_shard())
+            cut = tuple(mesh.get_group(at) for at, one in enumerate(places) if not one.is_replicate())
             cuts.setdefault(cut, []).append(index)
     if not cuts:
         return norm_P

@@ -173,12 +173,12 @@ class Panel:
         starts = list(range(0, size, self._batch_size))
         parts: list[_Row] = []
         # Every rank makes the same number of forward passes: FSDP's are collective.
-        for turn in range(0, len(starts), ranks.world):
+        for turn in range(0, len(starts), ranks.readers):
             beat()
-            first = starts[min(turn + ranks.rank, len(starts) - 1)]
+            first = starts[min(turn + ranks.reader, len(starts) - 1)]
             batch = feed.batch(tuple(range(first, min(first + self._batch_size, size))))
             found = _sums((self._losses or self._of_logits)(model, batch), batch)
-            if turn + ranks.rank < len(starts):
+            if turn + ranks.reader < len(starts) and ranks.counts:
                 parts += found
         return sorted(
             (row for part in ranks.gather(parts) for row in part), key=lambda row: row[:2]

@@ -1,5 +1,6 @@
 """The ranks of a run: one small collective of a step; sums go up, orders come down."""
 
+import copy
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -9,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from steadytrain.errors import CheckpointError
+from steadytrain.errors import CheckpointError, SettingError
 
 T = TypeVar("T")
 
@@ -22,12 +23,19 @@ class Ranks:
 
     All ranks decide alike because they read the same reduced numbers; a verdict on rank 0 alone is
     how ranks come to skip different batches (metaseq #521, WeatherGenerator #2724).
+
+    Attributes:
+        rank, world: this process, and how many there are.
+        reader, readers: which part of a batch this rank reads, and how many parts there are. The
+            ranks of one tensor-parallel group read the same part.
+        counts: whether what this rank has read counts; of ranks that read the same, one does.
     """
 
     def __init__(self) -> None:
         is_joined = dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if is_joined else 0
         self.world = dist.get_world_size() if is_joined else 1
+        self.reader, self.readers, self.counts = self.rank, self.world, True
 
     @classmethod
     def join(cls) -> "Ranks":
@@ -40,6 +48,28 @@ class Ranks:
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(backend)
         return cls()
+
+    def reading(self, reader: int, readers: int) -> "Ranks":
+        """These ranks, of which this one reads part `reader` of `readers`. Every rank, same order.
+
+        Raises:
+            SettingError: parts that nobody reads, or that some ranks read oftener than others.
+        """
+        found = copy.copy(self)
+        found.reader, found.readers = reader, readers
+        if (reader, readers) == (self.rank, self.world):
+            return found
+        parts = self.gather((reader, readers))
+        read = [part for part, _ in parts]
+        times = {read.count(part) for part in range(readers)}
+        if any(one != readers for _, one in parts) or times != {self.world // readers}:
+            raise SettingError(
+                f"{self.world} ranks read parts {', '.join(map(str, read))} of {readers}. Write "
+                "Feed(rank=dist.get_rank(), world=dist.get_world_size()); with tensor parallelism, "
+                "rank and world of the data-parallel dimension of the mesh."
+            )
+        found.counts = read.index(reader) == self.rank
+        return found
 
     def add_up(self, sums: Tensor) -> None:
         """Sum a small vector over all ranks, in place.

@@ -164,7 +164,7 @@ class Session:
         self._feed = feed
         self._judge = judge or recipes.pretrain()
         self._panel = panel.fitted(feed.order, model) if panel is not None else None
-        self._ranks = ranks or Ranks()
+        self._ranks = (ranks or Ranks()).reading(*feed.part)
         self._panel_every = panel_every
         self._checkpoint_every = checkpoint_every
         self._say = say or _say_on_stderr
@@ -202,6 +202,7 @@ class Session:
         self._tap = Tap(
             domains=len(feed.domains), device=self._device, world=self._ranks.world,
             maxima=min(self._ranks.world, MOST_MAXIMA) if watch_attention else 0,
+            counts=self._ranks.counts,
         )  # fmt: skip
         self._probe = UpdateProbe(self._parameters)
         overlap = Overlap(self._panel.fixed) if self._panel and read_texts else None
@@ -295,7 +296,7 @@ class Session:
                 oldest=self._trajectory.oldest_state,
                 say=self._say,
             )
-        if self._keeps_provenance:
+        if self._keeps_provenance and self._ranks.counts:
             self._ledger = Ledger(self.home, self._ranks.rank)
         self._stands = Stands(self.home, self._ranks.rank)
         with contextlib.ExitStack() as undo:
@@ -500,7 +501,7 @@ class Session:
 
     def _read_texts(self) -> tuple[Reading, ...]:
         """What is wrong with this rank's sequences; on a GPU, read while the device computes."""
-        if self._proofreader is None:
+        if self._proofreader is None or not self._ranks.counts:
             return ()
         draws = [draw for batch in self._micro_batches for draw in batch.draws]
         return self._proofreader.read(draws)

@@ -66,10 +66,17 @@ class Tap:
         maxima: ranks whose largest attention logit travels along, the first ones of all. The vector
             is added up, so each of them has a place of its own, where the others add nothing.
         world: ranks; each has a place for the digests of its state, behind all else.
+        counts: whether this rank's sequences do; another rank's are the same, if not.
     """
 
     def __init__(
-        self, *, domains: int, device: torch.device, maxima: int = 0, world: int = 1
+        self,
+        *,
+        domains: int,
+        device: torch.device,
+        maxima: int = 0,
+        world: int = 1,
+        counts: bool = True,
     ) -> None:
         self._domains = domains
         self._device = device
@@ -80,6 +87,7 @@ class Tap:
         self._words = self._sums + maxima
         self._size = self._words + 2 * domains + 5
         self._world = world
+        self._counts = counts
         self._vector = torch.zeros(self._size, dtype=torch.float64, device=device)
         self._digests = self._vector[:0]
         self._losses: list[Tensor] = []
@@ -93,8 +101,9 @@ class Tap:
 
     def add(self, sums_K5: Tensor, z_nll: Tensor, mean_B: Tensor) -> None:
         """Add one micro-batch."""
-        self._vector[: self._sums] += sums_K5.flatten()
-        self._vector[-4] += z_nll.double()
+        if self._counts:
+            self._vector[: self._sums] += sums_K5.flatten()
+            self._vector[-4] += z_nll.double()
         self._losses.append(mean_B)
 
     def hear(self, rank: int, largest: Tensor) -> None:
@@ -122,7 +131,8 @@ class Tap:
         grad_limit: float,
     ) -> Tensor:
         """Put the host's words into the vector; returns it, to be added up over the ranks."""
-        given = [*corrupt, *leaked, repeated, orders, loss_limit, grad_limit]
+        read = [*corrupt, *leaked, repeated]
+        given = [*(read if self._counts else [0] * len(read)), orders, loss_limit, grad_limit]
         words = torch.tensor(given, dtype=torch.float64)
         if self._device.type == "cuda":
             words = words.pin_memory()
