@@ -192,7 +192,10 @@ def _whole(norm_P: Tensor, grads: Sequence[Tensor]) -> Tensor:
     for index, grad in enumerate(grads):
         if isinstance(grad, DTensor):
             mesh, places = grad.device_mesh, grad.placements
-            cut = tuple(mesh.get_group(at) for at, one in enumerate(places) if not one.is_replicate())
+            # Not is_shard(): a tensor that FSDP2 and tensor parallelism cut has a placement of
+            # neither kind (torch 2.13).
+            parted = [at for at, one in enumerate(places) if not one.is_replicate()]
+            cut = tuple(mesh.get_group(at) for at in parted)
             cuts.setdefault(cut, []).append(index)
     if not cuts:
         return norm_P

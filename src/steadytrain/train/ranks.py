@@ -57,8 +57,6 @@ class Ranks:
         """
         found = copy.copy(self)
         found.reader, found.readers = reader, readers
-        if (reader, readers) == (self.rank, self.world):
-            return found
         parts = self.gather((reader, readers))
         read = [part for part, _ in parts]
         times = {read.count(part) for part in range(readers)}
