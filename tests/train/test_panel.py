@@ -118,8 +118,9 @@ class TestLook:
 
         @dataclass
         class Part:
-            rank: int
-            world: int = 3
+            reader: int
+            readers: int = 3
+            counts: bool = True
 
             def gather(self, what):
                 return [what]
