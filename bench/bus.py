@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 import machine
-from snapshots import SNAPSHOTS, make_state, race, ratio
+from snapshots import SNAPSHOTS, make_state, print_times, race
 from steadytrain.slots import Folder
 from steadytrain.train.mapped import Mapped
 from steadytrain.train.snapshots import Snapshots
@@ -86,13 +86,7 @@ def _measure(
     }
     with back.lease():
         times = race(ways, rounds)
-    limit = times["one copy to the host"]
-    for name, seconds in times.items():
-        median = statistics.median(seconds)
-        print(
-            f"  {name:26} {1e3 * median:8.2f} ms   {ratio(seconds, limit):6.3f} x one copy   "
-            f"{num_bytes / median / 1e9:7.1f} GB/s"
-        )
+    print_times(times, "one copy to the host", num_bytes)
     _around(slots, mapped)
 
 

@@ -4,12 +4,11 @@
         --domain code=code.jsonl --keep runs/large
 
 Two runs at once on the same GPU, under the supervisor: one with the nine faults of `steadytrain
-demo` (four of them kill, freeze or tear from outside), one undisturbed. Bytes, 14 layers of 768,
+demo` (three of them kill, freeze or tear from outside), one undisturbed. Bytes, 14 layers of 768,
 context 512, 32 sequences an update, TF32. Prints a line for each fault and the final panel of both.
 """
 
 import argparse
-import dataclasses
 import os
 import statistics
 import subprocess
@@ -102,9 +101,11 @@ def _settings(options: argparse.Namespace, home: Path, plan: Path | None) -> Set
     config = Config(
         width=options.width, layers=options.layers, heads=options.heads, context=options.context
     )
-    plain = Settings(home=home, steps=options.steps, seed=options.seed, config=config)
-    return dataclasses.replace(
-        plain,
+    return Settings(
+        home=home,
+        steps=options.steps,
+        seed=options.seed,
+        config=config,
         domains=parse_domains(options.domain),
         fault_plan=plan,
         batch_size=BATCH,

@@ -298,17 +298,21 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def print_memory(first: Times, times: Times, num_bytes: int) -> None:
-    plain = times["plain copy"]
+    print_times(times, "plain copy", num_bytes)
+    for where, seconds in first.items():
+        untouched = ", ".join(f"{one:.3f}" for one in seconds)
+        print(f"  first snapshots, into {where} never touched before: {untouched} s")
+
+
+def print_times(times: Times, against: str, num_bytes: int) -> None:
+    """A line for each way, with its ratio to one of them."""
     for name, seconds in times.items():
         median = statistics.median(seconds)
         print(
             f"  {name:26} {median:.4f} s (least {min(seconds):.4f})   "
-            f"{ratio(seconds, plain):5.2f} x plain copy"
+            f"{ratio(seconds, times[against]):5.2f} x {against}"
             f"   {num_bytes / median / 1e9:5.1f} GB/s"
         )
-    for where, seconds in first.items():
-        untouched = ", ".join(f"{one:.3f}" for one in seconds)
-        print(f"  first snapshots, into {where} never touched before: {untouched} s")
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:

@@ -11,15 +11,14 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 
-from steadytrain import journal
 from steadytrain.errors import SettingError
 from steadytrain.events import BatchExamined, Diagnosis, Outcome, PanelRecord, Remedy, StepRecord
 from steadytrain.lab.model import Config, Transformer
 from steadytrain.provenance import read
 from steadytrain.train import Feed, Ranks, Session
-from steadytrain.train.state import TrainingState
 from tests import rig
 from tests.ranks import need_shards_on_the_cpu, together
+from tests.train.test_fsdp import equal, full, of
 
 GARBLED = range(40 * rig.BATCH, 43 * rig.BATCH)
 STEPS = 60
@@ -54,11 +53,7 @@ def _train_on(rank, home, out, readers, stop_at):
             run.step()
             if run.step_number == stop_at:
                 break
-    whole = {
-        name: (one.full_tensor() if hasattr(one, "full_tensor") else one).detach().clone()
-        for name, one in TrainingState(model, optimizer).tensors().items()
-    }
-    torch.save(whole, out / f"{home.name}-{rank}.pt")
+    torch.save(full(model, optimizer), out / f"{home.name}-{rank}.pt")
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -70,14 +65,8 @@ def train(folder, name, *, world, readers=1, stop_at=None):
     home = folder / name
     together(world, _train_on, home, folder, readers, stop_at)
     first, *others = (torch.load(folder / f"{name}-{rank}.pt") for rank in range(world))
-    for other in others:
-        assert first.keys() == other.keys()
-        assert all(torch.equal(first[key], other[key]) for key in first)
+    assert all(equal(first, other) for other in others)
     return home, first
-
-
-def of(home, kind):
-    return [one for one in journal.read(home) if isinstance(one, kind)]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +101,7 @@ def test_a_restart_goes_on_bit_for_bit(tmp_path):
     _, whole = train(tmp_path, "whole", world=2)
     train(tmp_path, "broken", world=2, stop_at=33)
     _, again = train(tmp_path, "broken", world=2)
-    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert equal(whole, again)
 
 
 def _misread(rank, out):
