@@ -120,6 +120,26 @@ def test_parts_that_some_ranks_read_oftener_than_others_are_refused(tmp_path):
     assert "4 ranks read parts 0, 0, 0, 1 of 2" in said.pop()
 
 
+def _one_stage(rank, out):
+    ranks = Ranks.join()
+    model = Transformer(Config(width=16, layers=2, heads=2, context=rig.CONTEXT), seed=3)
+    model.blocks[rank] = torch.nn.Identity()  # as pipeline parallelism cuts a model
+    optimizer = torch.optim.AdamW(model.parameters())
+    feed = Feed(rig.Words(), batch_size=rig.BATCH)
+    with pytest.raises(SettingError, match="steadytrain run") as refused:
+        Session(model, optimizer, feed, home=out / "run", steps=5, ranks=ranks)
+    (out / str(rank)).write_text(str(refused.value))
+    dist.destroy_process_group()
+
+
+def test_the_stages_of_a_pipeline_are_refused_by_every_rank(tmp_path):
+    together(2, _one_stage, tmp_path)
+    first, second = ((tmp_path / str(rank)).read_text() for rank in range(2))
+    assert first == second
+    assert "ranks 0 and 1 train different parameters" in first
+    assert "blocks." in first
+
+
 def test_one_rank_reads_everything():
     ranks = Ranks().reading(0, 1)
     assert (ranks.reader, ranks.readers, ranks.counts) == (0, 1, True)

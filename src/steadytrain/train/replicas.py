@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from steadytrain.errors import SettingError
 from steadytrain.events import ReplicasCompared, UnlikeReplicas
 from steadytrain.train.digests import Digests, halves, spell
 from steadytrain.train.ranks import Ranks
@@ -36,6 +37,9 @@ class Replicas:
     Attributes:
         copies: replicas of each part of the state; 1: nothing to compare with.
         apart_after: while replicas differ, the last update after which all were alike.
+
+    Raises:
+        SettingError: ranks train different parameters, as the stages of a pipeline do.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Replicas:
         self._state = state
         self._ranks = ranks
         self._every = every
+        self._refuse_stages()
         mates = ranks.gather(_mates_of(model, state, ranks))
         # A group counts if all of it say so.
         groups = sorted({one for one in mates if all(mates[rank] == one for rank in one)})
@@ -104,6 +109,19 @@ class Replicas:
         ]
         self._note(unlike)
         return tuple(unlike)
+
+    def _refuse_stages(self) -> None:
+        """Norms, digests and examinations are of one model that every rank has its share of."""
+        if len(set(self._ranks.gather(self._state.fingerprint()))) == 1:
+            return
+        first, *others = self._ranks.gather(self._state.parameters())
+        rank, other = next((at, one) for at, one in enumerate(others, 1) if one != first)
+        raise SettingError(
+            f"ranks 0 and {rank} train different parameters: only one of them has "
+            f"{min(first ^ other)}. A Session does not know the stages of a pipeline. Run such a "
+            "script under `steadytrain run`, with `steadytrain.progress.beat` in its loop: it is "
+            "watched, and started again from its own checkpoints."
+        )
 
     def _note(self, unlike: Sequence[UnlikeReplicas]) -> None:
         if unlike and self.apart_after is None:

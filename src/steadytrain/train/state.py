@@ -96,10 +96,15 @@ class TrainingState:
 
     def fingerprint(self) -> str:
         """Digest of the parameters' names, shapes and dtypes; the same on every rank."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, parameter in sorted(self._parameters.items()):
-            digest.update(f"{name} {list(parameter.shape)} {parameter.dtype}\n".encode())
-        return digest.hexdigest()
+        lines = "".join(f"{line}\n" for line in sorted(self.parameters()))
+        return hashlib.blake2b(lines.encode(), digest_size=16).hexdigest()
+
+    def parameters(self) -> frozenset[str]:
+        """Name, whole shape and dtype of each parameter, as one word."""
+        return frozenset(
+            f"{name} {list(parameter.shape)} {parameter.dtype}"
+            for name, parameter in self._parameters.items()
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The live tensors, not copies. Write into them under `torch.no_grad()`.
