@@ -11,6 +11,7 @@ from typing import Any
 from steadytrain import journal
 from steadytrain.actions import AskPerson, SkipDraws
 from steadytrain.events import (
+    Advice,
     Diagnosis,
     Incident,
     JudgingEnded,
@@ -66,5 +67,6 @@ def figures(home: Path, *, since: int = 0) -> dict[str, Any]:
         "outcomes": [one.result for one in events if isinstance(one, Outcome)],
         "plans": [[type(action).__name__ for action in one.plan] for one in remedies],
         "seconds": statistics.median(seconds) if seconds else None,
+        "advice": [one.topic for one in events if isinstance(one, Advice)],
         "unguarded": any(isinstance(one, JudgingEnded) for one in events),
     }

@@ -75,6 +75,7 @@ EVERY_KIND: tuple[ev.Event, ...] = (
         origin="runs/r0",
         notes=("n",),
         why="another tokenizer",
+        unigram=(1.5, None),
     ),
     ev.PanelRecord(
         attempt=1,

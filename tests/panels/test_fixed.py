@@ -7,6 +7,7 @@ import pytest
 
 from steadytrain.errors import PanelError
 from steadytrain.panels import FixedPanel, PanelSegment, PanelSequence
+from steadytrain.stats.unigram import unigram_entropy
 
 
 def sequence(domain, *tokens, **fields):
@@ -104,6 +105,23 @@ class TestFile:
 class TestDomains:
     def test_lengths_are_the_predicted_tokens_of_each_domain(self, panel):
         assert panel.lengths == ((3, 1), (2,))
+
+    def test_a_domains_frequencies_are_those_of_the_tokens_that_it_predicts(self, panel):
+        mine = np.concatenate([one.tokens[1:] for one in panel.sequences if one.domain == 0])
+        assert panel.unigram[0] == pytest.approx(unigram_entropy(mine))
+        assert panel.arranged(("code", "en", "zh")).unigram == (None, *panel.unigram[::-1])
+
+    def test_documents_of_a_packed_sequence_count_for_their_own_domains(self):
+        parts = (
+            PanelSegment(begin=0, domain=0, source="", num_bytes=3),
+            PanelSegment(begin=4, domain=1, source="", num_bytes=2),
+        )
+        packed = PanelSequence(
+            domain=0, tokens=np.array([9, 1, 1, 1, 2, 3]), num_bytes=5, segments=parts
+        )
+        assert FixedPanel(sequences=(packed,), domains=("a", "b")).unigram == (
+            unigram_entropy(np.array([1, 1, 1])), unigram_entropy(np.array([2, 3])),
+        )  # fmt: skip
 
     def test_a_domain_without_sequences_stays_empty(self, panel):
         assert panel.arranged(("code", "en", "zh")).lengths == ((), (2,), (3, 1))

@@ -1,5 +1,5 @@
 """Why the panel moves and what came of it, what shares are worth, and remarks on a panel:
-`judge/patterns.py`, `judge/trends.py`, `judge/outlook.py`, `judge/glance.py`, `judge/shares.py`,
+`judge/patterns.py`, `judge/trends.py`, `judge/outlook.py`, `judge/counting.py`, `judge/glance.py`, `judge/shares.py`,
 `train/looks.py`, `panels/drawing.py`."""
 
 PANELS = {
@@ -34,6 +34,8 @@ PANELS = {
     "the learning rate did not rise, shares and texts are as before: not the data":
         "学习率没有上升，配比与文本也和之前一样：不是数据的问题",
     "no pattern fits": "没有符合的模式",
+    "At step {step:n} the panel costs {share:n} of what it costs to know how often each token occurs (mean of {domains:n} domains), and the learning rate rises no more. The model has learned little else. Look at what is so from the first update on: a learning rate far too high, targets that do not belong to their tokens, a mask that hides the context, weights without a gradient. Nothing later in the run heals the first of them: start again with a quarter of the rate.":
+        "第 {step} 步，固定样本的损失是“只知道每个词元出现频率”时的 {share}（{domains} 个领域的平均），而学习率已不再上升。模型几乎没有学到别的东西。请检查从第一次更新起就存在的问题：学习率远远过高、目标与词元错位、掩码遮住了上下文、权重得不到梯度。其中第一项在训练中途无法补救：请用四分之一的学习率重新开始。",
     # what is expected, and what would refute it
     "the panel of {names:l} stays on its curve": "{names} 的固定样本仍沿原走势",
     "the panel of {names:l} leaves its curve": "{names} 的固定样本偏离原走势",

@@ -137,6 +137,8 @@ class PanelDrawn(Fact, frozen=True):
         seed, window: of the draw; the most tokens that a sequence predicts. None if not known.
         tokenizer: what made tokens of the text, and the digest of its vocabulary.
         lengths: tokens that each sequence predicts, per domain in the panel's order.
+        unigram: what a domain costs who only knows how often each token occurs; None for a domain
+            without sequences. [nats/token]
         path: the file that holds it, below the home.
         origin: the run or file that it was first drawn for, if it is shared.
         notes: sentences about what could not be done as asked.
@@ -156,6 +158,7 @@ class PanelDrawn(Fact, frozen=True):
     origin: str | None = None
     notes: tuple[str, ...] = ()
     why: str = ""
+    unigram: tuple[float | None, ...] = ()
 
 
 class PanelRecord(Fact, frozen=True):

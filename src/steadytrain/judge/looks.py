@@ -159,7 +159,8 @@ class Looks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         every: steps between looks as the run was set up; None: as the judge asks for them.
         is_branch: the run began from another's state, and what that had seen is not known.
-        version: of the panel that the looks are of.
+        version: of the panel that the looks are of. unigram: as `PanelDrawn` says it.
+        no_better: looks in a row that were no better than counting tokens.
         stretch: updates since the newest look. blocks: of eight updates each, newest last.
         usual: updates since the shares changed last; ever: all updates, for what texts are like.
         ill: (kind, domain) of texts that are not as usual at present.
@@ -178,6 +179,8 @@ class Looks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     every: int | None = None
     is_branch: bool = False
     version: int = 1
+    unigram: tuple[float | None, ...] = ()
+    no_better: int = 0
     course: Course = Course()
     marks: tuple[Mark, ...] = ()
     wholes: tuple[Whole, ...] = ()

@@ -18,6 +18,7 @@ from steadytrain.events import (
     StepRecord,
 )
 from steadytrain.judge import patterns, schedule, trends
+from steadytrain.judge.counting import compare_with_counting
 from steadytrain.judge.glance import Glance
 from steadytrain.judge.happenings import note, note_step
 from steadytrain.judge.looks import (
@@ -83,11 +84,13 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def redraw(self, looks: Looks, event: PanelDrawn) -> Looks:
         """Another panel: nothing of the old one can be compared with it."""
+        looks = msgspec.structs.replace(looks, unigram=event.unigram)
         if event.version == looks.version:
             return looks
         return msgspec.structs.replace(
             looks,
             version=event.version,
+            no_better=0,
             course=self.drift.init(),
             marks=(),
             wholes=(),
@@ -146,6 +149,7 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return self._keep(looks, now), ()
         if not all(math.isfinite(now.means[at]) for at in present):
             return self._not_finite(looks, record, now, present, domains)
+        looks, poor = compare_with_counting(looks, now, present)
         looks = self._heed(looks)
         values = [now.means[at] for at in present]
         steady = [trained(looks, at) for at in present]
@@ -166,6 +170,7 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         looks, settled = self._settle(looks, glance)
         looks, harder = self._harder(looks, glance)
         return self._keep(self._learn(looks, now, values, scores), now), (
+            *poor,
             *alarms,
             *settled,
             *told,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from steadytrain import durable
 from steadytrain.errors import PanelError
+from steadytrain.stats.unigram import unigram_entropy
 
 FOLDER = "panels"
 """In a run's home: its panels, each under its digest."""
@@ -117,16 +118,29 @@ class FixedPanel:
     @property
     def lengths(self) -> tuple[tuple[int, ...], ...]:
         """Tokens that each sequence predicts, or each document of a packed one, per domain."""
-        found: list[list[int]] = [[] for _ in self.domains]
+        return tuple(tuple(map(len, mine)) for mine in self._predicted())
+
+    @property
+    def unigram(self) -> tuple[float | None, ...]:
+        """What each domain costs who only knows how often each of its tokens occurs; None for one
+        without sequences. [nats/token]"""
+        return tuple(
+            unigram_entropy(np.concatenate(mine)) if mine else None for mine in self._predicted()
+        )
+
+    def _predicted(self) -> list[list[NDArray[np.integer]]]:
+        """Tokens that each sequence predicts, or each document of a packed one, per domain."""
+        found: list[list[NDArray[np.integer]]] = [[] for _ in self.domains]
         for one in self.sequences:
+            tokens = one.tokens[1:]
             if len(one.segments) < 2:
-                found[one.domain].append(len(one.tokens) - 1)
+                found[one.domain].append(tokens)
                 continue
-            edges = [max(0, part.begin - 1) for part in one.segments] + [len(one.tokens) - 1]
+            edges = [max(0, part.begin - 1) for part in one.segments] + [len(tokens)]
             for part, (first, end) in zip(one.segments, pairwise(edges), strict=True):
                 if end > first:
-                    found[part.domain].append(end - first)
-        return tuple(map(tuple, found))
+                    found[part.domain].append(tokens[first:end])
+        return found
 
     def write(self, path: str | Path) -> Path:
         """Write it as JSON Lines, whole or not at all: first what it is, then a sequence a line.

@@ -91,8 +91,10 @@ class Rules:
             case Advice():
                 name = f"advice-{event.topic}-{item.seq}"
                 text = sentence(event, lang=self.threads.lang) or event.text
+                # All other advice is of a run that learns.
+                level: Level = "warning" if event.topic == "unigram" else "info"
                 return self.threads.once(
-                    name, "advice", "info", item.at, text, words("advice", self.threads.lang)
+                    name, "advice", level, item.at, text, words("advice", self.threads.lang)
                 )
         return []
 

@@ -143,6 +143,7 @@ class Looks:
             origin=fixed.origin,
             notes=(*fixed.notes, *_gaps(panel), *_blindness(panel, self._overlap)),
             why=(panel.rebase or "") if before else "",
+            unigram=fixed.unigram,
         )
 
     def _write(self, panel: Panel) -> None:
