@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from steadytrain.chaos import inside, strikes
+from steadytrain.chaos.kinds import SLOW_UPDATES
 from steadytrain.chaos.plan import Planned
 from steadytrain.chaos.strikes import FOLDER, Strikes
 
@@ -73,8 +74,8 @@ def test_a_loop_without_that_word_is_struck_at_the_next(tmp_path):
 def test_a_slow_rank_is_slow_for_some_updates_and_no_longer(tmp_path):
     one = striker(tmp_path, planned("slow-rank", seconds=0.02))
     began = time.monotonic()
-    say(one, [("forward", step) for step in range(5, 5 + inside.SLOW_STEPS + 20)])
-    assert time.monotonic() - began >= 0.02 * (inside.SLOW_STEPS - 1)
+    say(one, [("forward", step) for step in range(5, 5 + SLOW_UPDATES + 20)])
+    assert time.monotonic() - began >= 0.02 * (SLOW_UPDATES - 1)
     assert fell(tmp_path) == [5]
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from steadytrain.chaos import plan as plans
+from steadytrain.chaos.kinds import SLOW_UPDATES
 from steadytrain.chaos.plan import Fault, Plan
 from steadytrain.errors import SettingError
 
@@ -124,3 +125,16 @@ def test_an_error_in_a_file_names_the_file(tmp_path):
     path.write_text("seed = 'x'")
     with pytest.raises(SettingError, match=r"mine.toml: Expected `int`"):
         plans.read(str(path))
+
+
+def test_a_slow_rank_has_the_updates_that_it_takes_to_be_told():
+    plan = Plan(repeats=200, fault=(Fault(kind="slow-rank"),))
+    steps = {trial.faults[0].step for trial in moments(plan)}
+    assert min(steps) == 20
+    assert max(steps) == 100 - SLOW_UPDATES - 1
+
+
+@pytest.mark.parametrize(("step", "steps"), [(None, 45), (60, 100), ((50, 70), 100)])
+def test_a_slow_rank_is_refused_where_the_run_ends_before_it_could_be_told(step, steps):
+    with pytest.raises(SettingError, match="goes on for 40 updates"):
+        moments(Plan(fault=(Fault(kind="slow-rank", step=step),)), steps=steps)

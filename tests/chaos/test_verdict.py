@@ -62,9 +62,7 @@ def supervise(home, *facts):
 
 
 def planned(kind):
-    (trial,) = trials(
-        Plan(fault=(Fault(kind=kind, rank=0),)), steps=STEPS, world=2, saves=[0, 10, 20]
-    )
+    (trial,) = trials(Plan(fault=(Fault(kind=kind, rank=0),)), steps=60, world=2, saves=[0, 10, 20])
     return trial
 
 
@@ -111,6 +109,24 @@ def test_another_rank_named_is_a_wrong_kill(tmp_path, undisturbed):
     assert result.wrong_kills == 1
     assert any("rank 1 was called hung and killed at step 7" in one for one in result.complaints)
     assert any("its end is not on record" in one for one in result.complaints)
+
+
+@pytest.mark.parametrize(("seconds", "is_on_record"), [(0.02, True), (2.0, False)])
+def test_of_two_ranks_that_are_struck_together_one_end_is_enough(
+    tmp_path, undisturbed, seconds, is_on_record
+):
+    both = Plan(
+        fault=(
+            Fault(kind="sigkill", rank=0, trial="both"),
+            Fault(kind="sigterm", rank=1, trial="both"),
+        )
+    )
+    (trial,) = trials(both, steps=STEPS, world=2)
+    other = Strike(index=1, clock=STRUCK.clock + seconds, step=7, pid=12)
+    home = supervised(tmp_path, undisturbed, killed(), WorkersFinished(generation=1))
+    result = grade(trial, seen(home, strikes=(STRUCK, other), lives=LIVES), undisturbed, SAME)
+    assert result.is_survived == is_on_record
+    assert ("sigterm: rank 1 was struck" in " ".join(result.complaints)) != is_on_record
 
 
 def test_a_slow_rank_must_be_told_and_left_alone(tmp_path, undisturbed):

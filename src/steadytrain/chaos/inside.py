@@ -27,9 +27,6 @@ from steadytrain.progress import Beacon, Phase
 
 ECC = "CUDA error: uncorrectable ECC error encountered"
 
-SLOW_STEPS = 40
-"""How many updates a slow rank is slow: long enough to be told from a busy moment."""
-
 SPARE_BYTES = 2**24
 """What a rank that runs out of memory could have had still."""
 
@@ -87,7 +84,7 @@ class Striker:
 
     def _strike(self, one: Planned) -> None:
         if one.kind == "slow-rank":
-            self._slow = self._step + SLOW_STEPS, one.seconds or 0.0
+            self._slow = self._step + one.of.updates, one.seconds or 0.0
             return
         self._is_busy = True
         try:

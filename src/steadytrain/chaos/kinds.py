@@ -32,6 +32,7 @@ class Kind:
         seconds: how long it lasts if the plan does not say, where it lasts. [seconds]
         tells: the event that must be on record, if any.
         times: how often it comes back in a run, None for every life.
+        updates: how many it goes on for, where it takes so many to be noticed.
         ranks: the fewest for which it means something.
         blames: whether the struck rank must be the one that is named.
         everywhere: it is done in every rank.
@@ -46,6 +47,7 @@ class Kind:
     seconds: float | None = None
     tells: str | None = None
     times: int | None = 1
+    updates: int = 0
     ranks: int = 1
     blames: bool = True
     everywhere: bool = False
@@ -74,6 +76,10 @@ def _numbers(
     )
 
 
+SLOW_UPDATES = 40
+"""How many updates a slow rank is slow: two windows of `launch.pace.Pace`, which tell it from one
+busy moment."""
+
 SIGNALS = {"sigkill": "SIGKILL", "sigterm": "SIGTERM", "sigint": "SIGINT", "sigstop": "SIGSTOP"}
 
 DAMAGES = (
@@ -101,7 +107,7 @@ _ALL = (
     _inside("hardware", "a rank's last words name the hardware, twice", "again", times=2),
     _inside("crash-loop", "a rank raises the same error in every life", "given up", times=None),
     _inside("slow-rank", "a rank sleeps in each forward pass of 40 updates", "unharmed",
-            seconds=0.3),
+            seconds=0.3, updates=SLOW_UPDATES),
     _inside("slow-first", "a rank's first step is slow", "unharmed", seconds=4.0),
     _inside("slow-checkpoint", "a checkpoint is slow", "unharmed", phase="checkpoint", seconds=4.0),
     _inside("slow-evaluation", "a look at the panel is slow", "unharmed", phase="panel",

@@ -275,6 +275,7 @@ def _place(
 ) -> Planned:
     kind = kind_of(fault.kind)
     low, high = _range(fault)
+    end = steps - kind.updates - 1
     drawn = chance.random(), chance.random(), chance.random(), chance.random()
     if low is None or high is None:
         # In the order of the plan, so that none falls into what another has led to.
@@ -283,12 +284,20 @@ def _place(
         high = max(low, round(first + (index + 0.5) / among * (last - first)) - 1)
         if among == 1:
             high = round(last)
+        if kind.updates:
+            high = min(high, end)
         if kind.tells == "CheckpointFailed":
             low = high = _before_a_save(fault, saves, drawn[0], steps=steps)
     elif high >= steps:
         raise SettingError(
             f"{fault.kind}: step = {fault.step} lies beyond the run, which makes {steps} updates. "
             f"Write a step below {steps}, or leave it out."
+        )
+    if kind.updates and not low <= high <= end:
+        raise SettingError(
+            f"{fault.kind} goes on for {kind.updates} updates, and a run of {steps} has too few "
+            f"after step {max(low, high)}. Let it make more, write an earlier step, or leave this "
+            "fault out."
         )
     if isinstance(fault.rank, int) and fault.rank >= world:
         raise SettingError(

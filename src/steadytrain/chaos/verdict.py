@@ -31,6 +31,11 @@ CLOSE = 0.05
 it has seen other data, or the same in another order. Source: guess."""
 
 
+TOGETHER_SECONDS = 0.25
+"""Of two ranks that are struck within so long the first to end may be the only one that is seen:
+the supervisor ends the other with all ranks. It looks every 0.02 s; a busy machine takes longer."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Likeness:
     """A final checkpoint beside that of the undisturbed run.
@@ -230,6 +235,9 @@ def _on_deaths(
         if one.of.ends not in ("restart", "hang") or not one.of.blames:
             continue
         mine = [death for death in deaths if death.pid == strike.pid]
+        others = [other for other in strikes if any(death.pid == other.pid for death in deaths)]
+        if not mine and any(abs(other.clock - strike.clock) < TOGETHER_SECONDS for other in others):
+            continue
         if not mine:
             found.append(f"{one.kind}: rank {one.rank} was struck, and its end is not on record")
         elif mine[0].hung != (one.of.ends == "hang"):
