@@ -13,8 +13,8 @@ from steadytrain.judge.looks import Looks, Whole
 
 LITTLE = 0.95
 """Of the unigram entropy, on the mean of the domains: who costs more knows little else. Source: the
-lab's model, 200 updates: .42 to .5 at its best rate, .78 at 16 times that, .99 at 64 times, 1.09 at
-250 times (docs/panel.md)."""
+lab's model after 200 updates, three seeds: .73 to .75 at 16 times its best rate, .98 to 1.00 at 64
+times, 1.04 to 1.07 at 250 times (docs/panel.md)."""
 
 PATIENCE = 2
 """Looks in a row. One follows a rollback, or the last update of a warm-up."""
