@@ -1,4 +1,4 @@
-"""A pipeline of two stages without a Session, harmed once: `stages.py HOME OUT HARM STEP STEPS`.
+"""A pipeline of two stages without a Session, harmed once: `stages.py HOME OUT HARM RANK STEP STEPS`.
 
 Each rank keeps its stage by itself, every 10 steps, and says to the progress board where it is.
 """
@@ -33,14 +33,14 @@ class Stage(nn.Module):
 
 
 def main():
-    home, out, harm, at, steps = sys.argv[1:]
+    home, out, harm, harmed, at, steps = sys.argv[1:]
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     step = 0
 
     def harm_once():
         once = Path(out, f"harmed{rank}")
-        if rank == 1 and harm in IN_FORWARD and step == int(at) and not once.exists():
+        if rank == int(harmed) and harm in IN_FORWARD and step == int(at) and not once.exists():
             once.write_text("")
             IN_FORWARD[harm]()
 

@@ -14,12 +14,15 @@ ROOT = Path(__file__).parents[2]
 FLOOR_SECONDS = 2.5
 
 
-def supervise(tmp_path, harm, *, rank=1, step=25, steps=40, nproc=2, floor_seconds=FLOOR_SECONDS):
+def supervise(
+    tmp_path, harm, *, script="harms.py", rank=1, step=25, steps=40, nproc=2,
+    floor_seconds=FLOOR_SECONDS,
+):  # fmt: skip
     """Returns the final parameters of each rank, and what the supervisor wrote."""
-    home, script = tmp_path / "run", ROOT / "tests" / "launch" / "harms.py"
+    home, path = tmp_path / "run", ROOT / "tests" / "launch" / script
     words = [str(home), str(tmp_path), harm, str(rank), str(step), str(steps)]
     status = Supervisor(
-        [sys.executable, str(script), *words],
+        [sys.executable, str(path), *words],
         home=home,
         nproc=nproc,
         floor_seconds=floor_seconds,

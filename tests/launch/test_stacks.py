@@ -33,6 +33,15 @@ def test_a_collective_is_waited_in_even_where_it_is_inside_backward(text):
     assert _stand(text).is_waiting
 
 
+def test_the_handle_of_a_send_or_a_collective_is_waited_for_by_hand(tmp_path):
+    path = tmp_path / "ring.py"
+    path.write_text("work = dist.irecv(theirs)\nwork.wait()\nmixed = ours @ theirs\n")
+    text = 'Current thread 0x00007f10 (most recent call first):\n  File "{}", line {} in main\n'
+    assert _stand(text.format(path, 2)).is_waiting
+    assert not _stand(text.format(path, 3)).is_waiting
+    assert not _stand(text.format(tmp_path / "gone.py", 2)).is_waiting
+
+
 def test_the_place_is_named_in_the_users_own_code():
     assert _stand(REGEX).describe() == "in scrub, clean.py:9"
     assert _stand(COLLECTIVE).describe() == "waiting for other ranks in main, train.py:31"

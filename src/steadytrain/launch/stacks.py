@@ -5,6 +5,7 @@ whose stack does not end in a collective, or that was stopped and has no say at 
 """
 
 import contextlib
+import linecache
 import os
 import re
 import signal
@@ -31,6 +32,8 @@ _WAITING = (
     ("torch/cuda/", "synchronize"),
 )
 _WRAPPERS = ("torch/_ops.py", "torch/utils/_contextlib.py", "/contextlib.py")
+_WORK = re.compile(r"\.wait\(")
+"""A wait without a frame of its own is not Python's: that of a collective's or a send's handle."""
 _LIBRARY = ("/site-packages/", "/lib/python", "<frozen ", "<string>")
 
 
@@ -76,7 +79,8 @@ class Stand:
         inner = next(
             (one for one in self.frames if not one.file.endswith(_WRAPPERS)), self.frames[0]
         )
-        return any(part in inner.file and name in inner.function for part, name in _WAITING)
+        is_known = any(part in inner.file and name in inner.function for part, name in _WAITING)
+        return is_known or _WORK.search(linecache.getline(inner.file, inner.line)) is not None
 
     @property
     def place(self) -> Place:
