@@ -4,9 +4,10 @@
 
 A small model of two ranks under `steadytrain run`, a state in shared memory after every update and a
 checkpoint every ten: what is done often in a year of training is done often in minutes. Every few
-seconds each process is asked for the memory that is its own (USS), its threads and open files.
+seconds each process is asked for its memory (RSS), its threads and open files. Ranks are forked:
+what they share and copy as they write is in RSS from the beginning, and no growth.
 
-One line a process: USS after a fifth of the run and at its end, and the growth of a straight line
+One line a process: RSS after a fifth of the run and at its end, and the growth of a straight line
 through the samples between, for 1,000 updates; most threads and files; then the same of shared
 memory, and what a step costs in the journal. Incidents and restarts must be none.
 """
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
@@ -40,7 +41,7 @@ class Sample:
     """A process at a moment; memory in bytes."""
 
     step: int
-    uss: int
+    rss: int
     threads: int
     files: int
 
@@ -63,7 +64,9 @@ def main() -> None:
         print(f"shared memory: {min(shared) / 1e6:.2f} to {max(shared) / 1e6:.2f} MB")
         print(json.dumps(told))
         if options.json:
-            options.json.write_text(json.dumps({"told": told, "rows": rows}, indent=1))
+            series = {name: [asdict(one) for one in some] for name, some in samples.items()}
+            found = {"told": told, "rows": rows, "series": series}
+            options.json.write_text(json.dumps(found, indent=1))
     finally:
         shutil.rmtree(home.parent, ignore_errors=True)
 
@@ -89,13 +92,14 @@ def _watch(
             for name, one in _named(process.pid, ranks):
                 try:
                     with one.oneshot():
-                        uss = one.memory_full_info().uss
+                        rss = one.memory_info().rss
                         sample = Sample(
-                            step=step, uss=uss, threads=one.num_threads(), files=one.num_fds()
+                            step=step, rss=rss, threads=one.num_threads(), files=one.num_fds()
                         )
                 except psutil.Error:  # it ended meanwhile
                     continue
-                samples[name].append(sample)
+                if rss:  # nothing is left of one that has just ended
+                    samples[name].append(sample)
             shared.append(_bytes_below(slots.folder_of(home)))
     finally:
         process.kill()
@@ -123,12 +127,12 @@ def _named(pid: int, ranks: dict[int, str]) -> list[tuple[str, psutil.Process]]:
 
 def _row(name: str, samples: list[Sample]) -> dict[str, object]:
     slope, _ = statistics.linear_regression(
-        [one.step for one in samples], [one.uss for one in samples]
+        [one.step for one in samples], [one.rss for one in samples]
     )
     return {
         "process": name,
-        "begin": samples[0].uss,
-        "end": samples[-1].uss,
+        "begin": samples[0].rss,
+        "end": samples[-1].rss,
         "growth": 1000 * slope,
         "threads": max(one.threads for one in samples),
         "files": max(one.files for one in samples),

@@ -11,28 +11,11 @@ from steadytrain.events import (
     RunBranched,
     StepRecord,
 )
+from steadytrain.train.updates import Made, Updates
 
 REHEARSAL = "rehearsal"
 """Source of the comparison that each life begins with: a forward pass of this package against the
 training loop's own. Only where they agree can a loss tell anything about a restored state."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Made:
-    """What is on record of one update.
-
-    Attributes:
-        draw, draw_end: span of its draws.
-        lr, lr_planned: what the optimizer used, and what the schedule and remedies asked for; None
-            where they were not told.
-    """
-
-    draw: int
-    draw_end: int
-    committed: bool
-    loss: float
-    lr: float | None
-    lr_planned: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +46,7 @@ class Track:
     """The present branch of a run as its journal tells it: fed with every event, oldest first."""
 
     def __init__(self) -> None:
-        self._made: dict[int, Made] = {}
+        self._made = Updates()
         self._kept = 0  # records after it, but for the very next, are of an abandoned branch
         self._settings: dict[int, dict[str, float]] = {}
         self._rng: dict[tuple[int, int], tuple[str, ...]] = {}
@@ -102,7 +85,7 @@ class Track:
 
         The record of the next update stays: it was made from the state that is gone back to.
         """
-        self._made = {step: one for step, one in self._made.items() if step <= back + 1}
+        self._made.cut(back + 1)
         self._settings = {step: one for step, one in self._settings.items() if step <= back}
         self._kept = min(self._kept, back)
 
@@ -112,7 +95,7 @@ class Track:
         A state without it would leave a hole in the record and in the judge's memory for ever: the
         process died after the checkpoint was durable and before the update's numbers were read.
         """
-        return step == self._begin or (step <= self._kept and step in self._made)
+        return step == self._begin or (step <= self._kept and self._made.get(step) is not None)
 
     def expected(
         self,
@@ -150,10 +133,8 @@ class Track:
         begin, count = self._begin, self._begin_updates
         if reset_after is not None:
             begin, count = reset_after, 0
-        made = [self._made.get(one) for one in range(begin + 1, step + 1)]
-        if count is None or None in made:
-            return None
-        return count + sum(one.committed for one in made if one is not None)
+        landed = self._made.landed(begin, step)
+        return None if count is None or landed is None else count + landed
 
     def _settings_at(self, step: int) -> dict[str, float]:
         """As of the last update in the state; those that the run began with, before the first."""
