@@ -22,13 +22,15 @@ from steadytrain.chaos.plan import Trial
 from steadytrain.chaos.trial import Observed
 from steadytrain.chaos.verdict import Likeness, Result, grade, losses, saves
 from steadytrain.errors import CheckpointError, SteadytrainError
+from steadytrain.launch.silence import Limits
 from steadytrain.sayings import say
 from steadytrain.train.likeness import compare
 
 UNDISTURBED = "undisturbed"
 
 LEAST_SECONDS, TIMES_UNDISTURBED = 120.0, 10.0
-"""How long a trial may take: so many times the run without faults, but no less."""
+"""How long a trial may take: so many times the run without faults, but no less; and the longest
+that each of its hangs may take to be found."""
 
 
 class ChaosFailed(SteadytrainError):
@@ -72,7 +74,11 @@ def run(settings: Settings) -> int:
         settings.plan, steps=steps, world=settings.nproc, saves=saves(undisturbed.home)
     )
     for one in trials:
-        result = _carry_out(one, of_all, settings.home, undisturbed)
+        # Early in a start a hang is found as late as that.
+        hangs = sum(fault.of.ends == "hang" for fault in one.faults)
+        waits = hangs * Limits().factor * settings.hang_after
+        patient = replace(of_all, longest=of_all.longest + waits)
+        result = _carry_out(one, patient, settings.home, undisturbed)
         console.print(_line(result, lang))
         results.append(result)
         if result.is_survived and not settings.keeps:
