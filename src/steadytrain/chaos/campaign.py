@@ -28,7 +28,7 @@ from steadytrain.train.likeness import compare
 
 UNDISTURBED = "undisturbed"
 
-LEAST_SECONDS, TIMES_UNDISTURBED = 120.0, 10.0
+LEAST_SECONDS, TIMES_UNDISTURBED = 300.0, 10.0
 """How long a trial may take: so many times the run without faults, but no less; and the longest
 that each of its hangs may take to be found."""
 
