@@ -21,6 +21,7 @@ from steadytrain.train import manifest
 from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.snapshots import Snapshots
 from steadytrain.train.state import TrainingState
+from tests.ranks import need_shards_on_the_cpu
 
 
 class Run:
@@ -491,6 +492,7 @@ from steadytrain.train import scribe
 from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.snapshots import Snapshots
 from steadytrain.train.state import TrainingState
+from tests.ranks import need_shards_on_the_cpu
 
 folder = Path(sys.argv[1]) / "checkpoints"
 scribe.AHEAD_BYTES = 400_000
@@ -637,6 +639,7 @@ from steadytrain.train import manifest
 from steadytrain.train.checkpoints import Checkpoints
 from steadytrain.train.snapshots import Snapshots
 from steadytrain.train.state import TrainingState
+from tests.ranks import need_shards_on_the_cpu
 
 home, rank = Path(sys.argv[1]), int(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{home}/store", rank=rank, world_size=2)
@@ -760,6 +763,7 @@ dist.destroy_process_group()
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory):
     """What two gloo ranks had to tell, and their home."""
+    need_shards_on_the_cpu()
     home = tmp_path_factory.mktemp("two-ranks")
     command = [sys.executable, "-W", "ignore", "-c", TWO_RANKS, home]
     ranks = [

@@ -170,6 +170,7 @@ def test_damaged_weights_are_found_by_steps_made_again(tmp_path):
 
 
 def test_norms_of_shards_add_up_to_those_of_whole_gradients(tmp_path):
+    need_shards_on_the_cpu()
     together(2, _measure_norms, tmp_path)
     for rank in range(2):
         found = torch.load(tmp_path / f"norms-{rank}.pt")
