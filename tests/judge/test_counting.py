@@ -71,8 +71,7 @@ def test_without_frequencies_on_record_nothing_is_said():
 
 def test_a_domain_without_sequences_does_not_count():
     found = stuck(voyage(), 1.0)
-    looks = msgspec.structs.replace(found.looks, unigram=(None, 3.2, 3.1))
-    found.looks = looks
+    found.looks = msgspec.structs.replace(found.looks, unigram=(None, 3.2, 3.1))
     assert "mean of 2 domains" in told(found.sail(8))[0].text
 
 

@@ -47,10 +47,9 @@ def main():
     torch.manual_seed(rank)
     stage = Stage(harm_once)
     optimizer = torch.optim.AdamW(stage.parameters(), lr=1e-2)
-    kept = Path(home, f"stage{rank}.pt")
-    names = [path for path in (Path(home, f"stage{one}.pt") for one in range(2)) if path.exists()]
-    if len(names) == 2:
-        states = [torch.load(path) for path in names]
+    both = [Path(home, f"stage{one}.pt") for one in range(2)]
+    if all(path.exists() for path in both):
+        states = [torch.load(path) for path in both]
         assert states[0]["step"] == states[1]["step"]
         step = states[rank]["step"]
         stage.load_state_dict(states[rank]["stage"])
@@ -73,11 +72,11 @@ def main():
         step += 1
         if step % 10 == 0:
             beat("checkpoint", step)
-            fresh = kept.with_suffix(".new")
+            fresh = both[rank].with_suffix(".new")
             state = {"stage": stage.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save({"step": step, **state}, fresh)
             dist.barrier()
-            os.replace(fresh, kept)
+            os.replace(fresh, both[rank])
             dist.barrier()
     beat("finished", step)
     end = {name: one.tolist() for name, one in stage.state_dict().items()}

@@ -230,17 +230,17 @@ def _on_deaths(
 ) -> list[str]:
     """Each struck rank must be the one that is named, and a hang be called one."""
     found = []
+    # The first of each; nobody died of a fault that struck no rank.
+    by_pid: dict[int | None, ProcessExited] = {death.pid: death for death in reversed(deaths)}
+    named_at = [strike.clock for strike in strikes if strike.pid in by_pid]
     for strike in strikes:
         one = faults[strike.index]
         if one.of.ends not in ("restart", "hang") or not one.of.blames:
             continue
-        mine = [death for death in deaths if death.pid == strike.pid]
-        others = [other for other in strikes if any(death.pid == other.pid for death in deaths)]
-        if not mine and any(abs(other.clock - strike.clock) < TOGETHER_SECONDS for other in others):
-            continue
-        if not mine:
+        mine = by_pid.get(strike.pid)
+        if mine is None and all(abs(at - strike.clock) >= TOGETHER_SECONDS for at in named_at):
             found.append(f"{one.kind}: rank {one.rank} was struck, and its end is not on record")
-        elif mine[0].hung != (one.of.ends == "hang"):
+        elif mine is not None and mine.hung != (one.of.ends == "hang"):
             found.append(f"{one.kind}: it should be that {ENDS[one.of.ends]}; it was not")
     return found
 
