@@ -230,7 +230,7 @@ def _on_deaths(
 ) -> list[str]:
     """Each struck rank must be the one that is named, and a hang be called one."""
     found = []
-    # The first of each; nobody died of a fault that struck no rank.
+    # The first end of each process.
     by_pid: dict[int | None, ProcessExited] = {death.pid: death for death in reversed(deaths)}
     named_at = [strike.clock for strike in strikes if strike.pid in by_pid]
     for strike in strikes:
